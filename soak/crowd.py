@@ -18,7 +18,7 @@ from soak import llama_server, replies, servers
 from soak.connection import Connection, Unanswered, connected, head, post
 from soak.goals import CROWD
 from soak.health import Health, Watch
-from soak.report import PEER, Figure, Findings
+from soak.report import Figure, Findings
 from soak.storm import grown, honest
 
 REQUESTS = 5  # of each client, one after another
@@ -133,9 +133,9 @@ def serving(*options: str) -> Iterator[Server]:
 
 
 def _of_peer(options: argparse.Namespace, count: int) -> Crowd:
-    with processes.running(llama_server.command(options, servers.tiny("llama")[0])) as server:
-        with servers.limited(resource.RLIMIT_NOFILE, DESCRIPTORS):
-            return all_ask(server.port, count, tries=1)
+    command = llama_server.command(options, servers.tiny("llama")[0])
+    with processes.running(command) as server, servers.limited(resource.RLIMIT_NOFILE, DESCRIPTORS):
+        return all_ask(server.port, count, tries=1)
 
 
 def _asking(name: str, server: Server, count: int, peer: Crowd | None, faults: Counter[str]) -> list[Figure]:

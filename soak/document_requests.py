@@ -5,6 +5,7 @@ same with something else wrong. A process makes them, because that takes longer 
 """
 
 import copy
+import itertools
 import json
 import random
 import sys
@@ -45,9 +46,8 @@ class Case:
 
 def generate(seed: int, count: int) -> Iterator[Request]:
     """So many requests, of all routes. The same seed gives the same ones."""
-    made = number = 0
-    for case in _cases(seed):
-        number += 1
+    made = 0
+    for number, case in enumerate(_cases(seed)):
         rng = random.Random(f"{seed} {number}")
         for request in _requests(case, rng):
             yield requests.sent(rng, request)
@@ -66,9 +66,7 @@ def _cases(seed: int) -> Iterator[Case]:
         for mode in GenerationMode
         if (method, path) != ENDLESS
     ]
-    turn = 0
-    while True:
-        turn += 1
+    for turn in itertools.count(1):
         found: list[Case] = []
         for name, operation, strategy in strategies:
             found += [Case(name, operation, case) for case in _drawn(strategy, seed * 100_000 + turn)]

@@ -35,10 +35,10 @@ CONTEXT = 512
 NOTE = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": NOTE}}
 HOW = """\
-{minutes:g} minutes of requests of {kinds} kinds from {clients} clients for each engine, both engines at the same time; {leaving:.0%}
-of the clients leave at a random moment. The memory of a process is what it has allocated (Pss_Anon), read every few
-seconds; its slope is that of a line through what came after {warm}. At the end no request is under way, and
-no slot has one. Then {audit} requests are answered, and the counters of `/metrics` grow by what their replies tell.
+{minutes:g} minutes of requests of {kinds} kinds from {clients} clients for each engine, both engines at the same time;
+{leaving:.0%} of the clients leave at a random moment. The memory of a process is what it has allocated (Pss_Anon),
+read every few seconds; its slope is that of a line through what came after {warm}. At the end no request is under way,
+and no slot has one. Then {audit} requests are answered, and the counters of `/metrics` grow by what their replies tell.
 llama.cpp runs SmolLM2, MLX a tiny model."""
 
 Json = dict[str, Any]

@@ -31,8 +31,8 @@ class Told:
 
 
 def prompts(model: Path, context: int, lengths: Iterable[int]) -> list[Asked]:
-    """A prompt of each length, in tokens of this GGUF file. Each begins with a number of its own, and goes on as a text:
-    of tokens without a meaning logits differ more between two ways to batch them."""
+    """A prompt of each length, in tokens of this GGUF file. Each begins with a number of its own, and goes on as a
+    text: of tokens without a meaning logits differ more between two ways to batch them."""
     scorer = _scorer("llama", model, context)
     found = [_prompt(scorer, number, length) for number, length in enumerate(lengths)]
     scorer.close()

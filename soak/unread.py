@@ -40,8 +40,8 @@ CONTEXT, SLOTS = 512, 8
 HOW = """\
 {deaf} clients ask for streams of {tokens} tokens with the log probabilities of 20 tokens each, which is more than the
 kernel's buffers take, and never read. When the server has nothing more to do for them, {others} clients at another
-address send requests one after another for {seconds:g} s, as they did before, and do again when the deaf ones have left:
-their tokens/s, beside and alone. llama.cpp and llama-server run SmolLM2, MLX a tiny model{short}."""
+address send requests one after another for {seconds:g} s, as they did before, and do again when the deaf ones have
+left: their tokens/s, beside and alone. llama.cpp and llama-server run SmolLM2, MLX a tiny model{short}."""
 
 
 @dataclass

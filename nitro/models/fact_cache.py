@@ -82,9 +82,8 @@ class FactCache:
             with contextlib.suppress(OSError):  # what a full disk has cut
                 made.unlink()
             if not self._failing:
-                log.warning(
-                    "%s cannot be written (%s): models are read anew each time", self._file, error.strerror or error
-                )
+                why = error.strerror or error
+                log.warning("%s cannot be written (%s): the next start reads all headers again", self._file, why)
             self._failing = True
         else:
             self._failing = False
