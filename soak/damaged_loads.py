@@ -1,5 +1,5 @@
-"""Thousands of damaged models, opened in two quicker ways than by a command for each: by a process that has imported the
-engine, which parts for each (tests/try_damaged.py), and by a running server that is asked to load one after another.
+"""Thousands of damaged models, opened in two ways that are quicker than a command for each: by a process that has
+imported the engine and parts for each (tests/try_damaged.py), and by a running server that loads one after another.
 """
 
 import contextlib
@@ -138,7 +138,7 @@ def _serving(engine: str, folder: Path) -> Iterator[Server]:
         engine,
     )
     with tempfile.TemporaryDirectory() as data:
-        made = processes.nitro(*options, *servers.QUIET)
+        made = processes.nitro(*options, "--ctx", "128", "--parallel", "1", *servers.QUIET)
         command = processes.with_variables(made, NITRO_STORES="", NITRO_DATA=data)
         with processes.running(command) as server:
             yield server

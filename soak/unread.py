@@ -70,12 +70,17 @@ def deaf(port: int, count: int) -> Iterator[None]:
     body = json.dumps({**message, "stream": True, "logprobs": True, "top_logprobs": 20, "ignore_eos": True}).encode()
     with contextlib.ExitStack() as stack:
         for _ in range(count):
-            sock = stack.enter_context(socket.socket())
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            sock.settimeout(TIMEOUT)
-            sock.connect((HOST, port))
-            sock.sendall(post(replies.CHAT, body, port=port))
+            stack.enter_context(connected(port)).sendall(post(replies.CHAT, body, port=port))
         yield
+
+
+def connected(port: int) -> socket.socket:
+    """A connection with little room for what comes."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    sock.settimeout(TIMEOUT)
+    sock.connect((HOST, port))
+    return sock
 
 
 def until_idle(server: Server) -> bool:

@@ -434,6 +434,31 @@ def test_a_changed_file_is_read_again(home: Path, tiny: Path) -> None:
     assert stored(root)["x"].problem is None
 
 
+def test_a_full_disk_is_told_once_and_nothing_is_left_on_it(
+    home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = home / "nitro" / "facts"
+    cache, write = FactCache(file), Path.write_bytes
+
+    def cut(path: Path, content: bytes) -> int:
+        write(path, content[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", cut)
+        for name in ("a", "b"):
+            shutil.copy(tiny, home / f"{name}.gguf")
+            cache.get(home / f"{name}.gguf", "gguf")
+            cache.save()
+    assert list(file.parent.iterdir()) == []
+    assert [record.message for record in caplog.records if record.name == "nitro.models"] == [
+        f"{file} cannot be written (No space left on device): the next start reads all headers again"
+    ]
+    cache.get(tiny, "gguf")
+    cache.save()
+    assert file.exists()
+
+
 def test_a_fault_that_may_pass_is_not_remembered(home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store_layouts.hub(home, tiny)
 
