@@ -45,7 +45,7 @@ class Case:
 
 
 def generate(seed: int, count: int) -> Iterator[Request]:
-    """So many requests, of all routes. The same seed gives the same ones."""
+    """So many requests, of all routes. The same seed gives the same ones, but for the boundaries of forms."""
     made = 0
     for number, case in enumerate(_cases(seed)):
         rng = random.Random(f"{seed} {number}")

@@ -48,7 +48,7 @@ Kind = Callable[[random.Random], tuple[str, Json]]
 def _text(rng: random.Random) -> str:
     text = rng.choice(TEXTS)
     begin = rng.choice((0, rng.randrange(len(text) // 2)))
-    return text[begin : begin + rng.randrange(20, 400)]
+    return text[begin : begin + rng.randrange(20, 160)]
 
 
 def _chat(rng: random.Random, **more: Any) -> tuple[str, Json]:
@@ -132,9 +132,18 @@ async def ask(port: int, kind: str, rng: random.Random, load: Load, leaves: bool
     if path in (replies.CHAT, replies.TEXTS) and (fault := replies.fault(reply)):
         load.faults[f"{kind}: {fault}"] += 1
     elif reply.status != wanted:
-        load.faults[f"{kind}: status {reply.status} {reply.body[:200]!r}"] += 1
+        load.faults[f"{kind}: status {reply.status}, {_code(reply)}"] += 1
     elif kind in COUNTED:
         load.audit.update(usage(reply))
+
+
+def _code(reply: Reply) -> str:
+    """An error's code or, where it has none, its words."""
+    try:
+        error = json.loads(reply.body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return "no error body"
+    return str(error.get("code") or error.get("message")) if isinstance(error, dict) else str(error)
 
 
 def usage(reply: Reply) -> Counter[str]:

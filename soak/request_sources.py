@@ -4,6 +4,7 @@ import asyncio
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -56,7 +57,7 @@ class Source:
         self._seed = seed
         self._documented = documented
         self._paths = paths()
-        self._lock = asyncio.Lock()
+        self._lock = threading.Lock()
 
     async def next(self) -> Request | None:
         """The next one; None: there is none."""
@@ -66,10 +67,12 @@ class Source:
         if i % PROGRESS == 0:
             print(f"request {i}", file=sys.stderr, flush=True)
         if i % SHARES in OF_DOCUMENT:
-            async with self._lock:
-                found = await asyncio.to_thread(next, self._documented, None)
-                assert found, "the process that makes requests has ended"
-                return found
+            return await asyncio.to_thread(self._next_documented)
         if i % SHARES in OF_HEADS:
             return requests.raw(self._seed, i, self._paths)
         return requests.number(self._seed, i)
+
+    def _next_documented(self) -> Request:
+        """Waits for the process that makes them."""
+        with self._lock:
+            return next(self._documented)

@@ -18,6 +18,7 @@ import soak
 from soak import (
     bodies,
     damaged_models,
+    document_requests,
     heads,
     health,
     memory_slopes,
@@ -131,11 +132,9 @@ def test_heads_go_to_all_paths():
 
 
 def test_the_document_gives_requests_of_every_route():
-    """As the process does that makes them, but for the routes of one kind."""
-    from soak import document_requests
-
     made = list(document_requests.generate(1, 40))
-    assert [request.data for request in made] == [request.data for request in document_requests.generate(1, 40)]
+    again = list(document_requests.generate(1, 40))
+    assert [(each.kind, len(each.data)) for each in made] == [(each.kind, len(each.data)) for each in again]
     assert len({request.kind.partition(":")[0] for request in made}) > 8
     assert any(not request.kind.endswith("as it is") for request in made)
     assert all(request.data.split(b" ", 2)[2].startswith(b"HTTP/1.1\r\nHost: ") for request in made)
