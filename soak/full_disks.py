@@ -26,7 +26,7 @@ from soak.connection import Reply, Unanswered, ask, get
 from soak.goals import FULL_DISK
 from soak.report import Figure, Findings
 
-DISK_MIB = 4
+DISK_MIB, CACHE_MIB = 4, 80  # a pull leaves 64 MB free
 CHATS = 60  # answers while the disk is full, half of them streamed
 TIMEOUT = 60.0  # seconds
 FILLER = "filler"
@@ -36,7 +36,8 @@ LOG_TIMEOUT = 5.0  # seconds until a line is in the log
 MAX_SHOWN = 500  # characters of what went wrong
 NAME, MODEL = "tiny", "org/Fetched-GGUF"  # what answers, and what is to be fetched
 HOW = f"""\
-A server whose state, cache, log or records lie on a disk of {DISK_MIB} MiB. First there is room; then the disk is
+A server whose state, cache, log or records lie on a disk of {DISK_MIB} MiB, the
+cache's of {CACHE_MIB}. First there is room; then the disk is
 filled to its last byte; then there is room again. While it is full {CHATS} chats are answered, whole and streamed; what
 needs the disk fails with an error that names the folder, in its reply or in the log. Then all works again. Each server
 is also started on a full disk. llama.cpp runs a tiny model."""
@@ -45,12 +46,14 @@ is also started on a full disk. llama.cpp runs a tiny model."""
 @dataclass(frozen=True)
 class Disk:
     """What lies on the disk. `options`: of the server, for this folder. `use`: does what needs the disk; returns what
-    came of it, in words, and whether it worked. `variables`: of the environment, that name the folder."""
+    came of it, in words, and whether it worked. `variables`: of the environment, that name the folder. `mib`:
+    the size of the disk."""
 
     name: str
     options: Callable[[Path], list[str]]
     use: Callable[["Running"], tuple[str, bool]]
     variables: tuple[str, ...] = ()
+    mib: int = DISK_MIB
 
 
 @dataclass
@@ -142,10 +145,17 @@ def _log(running: Running) -> tuple[str, bool]:
     return str(running.folder), running.logged() != before  # which cannot be said where it is read
 
 
+CACHES = ("NITRO_CACHE", "NITRO_DATA", "XDG_CACHE_HOME", "HF_HOME", "TMPDIR")
 DISKS = (
     Disk("state", lambda folder: ["--state", str(folder / "state")], _keep),
     Disk("records", lambda folder: ["--record", str(folder / "records")], _record),
-    Disk("cache", lambda folder: [], _fetch, ("NITRO_CACHE", "NITRO_DATA", "XDG_CACHE_HOME", "HF_HOME", "TMPDIR")),
+    Disk(
+        "cache",
+        lambda folder: [],
+        _fetch,
+        ("NITRO_CACHE", "NITRO_DATA", "XDG_CACHE_HOME", "HF_HOME", "TMPDIR"),
+        CACHE_MIB,
+    ),
     Disk("log", lambda folder: [], _log),
 )
 
@@ -173,12 +183,15 @@ def run(options: argparse.Namespace) -> Findings:
 
 def _obstacle(scratch: Path) -> str | None:
     """Why no disk can be had here; None: it can."""
-    done = subprocess.run(_mounted(scratch, "room", scratch / "log", ["true"]), capture_output=True, text=True)
+    done = subprocess.run(
+        _mounted(scratch, "room", scratch / "log", DISK_MIB, ["true"]), capture_output=True, text=True
+    )
     return None if done.returncode == 0 else done.stderr.strip() or "no namespace"
 
 
-def _mounted(folder: Path, begins: str, log: Path, command: list[str]) -> list[str]:
-    return ["unshare", "--map-root-user", "--mount", "sh", "-c", MOUNTED, "sh", str(folder), begins, str(log), *command]
+def _mounted(folder: Path, begins: str, log: Path, mib: int, command: list[str]) -> list[str]:
+    where = [str(folder), begins, str(log), str(mib)]
+    return ["unshare", "--map-root-user", "--mount", "sh", "-c", MOUNTED, "sh", *where, *command]
 
 
 def _figures(disk: Disk, begins: str, scratch: Path, variables: dict[str, str]) -> list[Figure]:
@@ -191,7 +204,7 @@ def _figures(disk: Disk, begins: str, scratch: Path, variables: dict[str, str]) 
     os.environ.update(servers.environment())
     name = f"{disk.name}, {'the disk fills' if begins == 'room' else 'full from the start'}"
     figures = []
-    with processes.running(lambda port: _mounted(folder, begins, log, made(port))) as server:
+    with processes.running(lambda port: _mounted(folder, begins, log, disk.mib, made(port))) as server:
         seen = f"/proc/{server.pid}/root{log}" if disk.name == "log" else str(log)
         running = Running(server, folder, Path(seen))
         if begins == "room":
@@ -220,7 +233,7 @@ def _works(what: str, disk: Disk, running: Running) -> Figure:
 
 
 MOUNTED = f"""\
-mount -t tmpfs -o size={DISK_MIB}m none "$1" || exit 1
+mount -t tmpfs -o size="$4"m none "$1" || exit 1
 if [ "$2" = full ]; then dd if=/dev/zero of="$1/{FILLER}" bs=1k 2>/dev/null; fi
-log=$3; shift 3; exec "$@" 2>>"$log"
+log=$3; shift 4; exec "$@" 2>>"$log"
 """

@@ -31,7 +31,7 @@ STAYS = 2.0  # seconds that those stay at most
 REPLY_TIMEOUT = 120.0  # seconds
 IDLE_TIMEOUT = 30.0  # seconds until every slot is idle
 AUDIT = 40  # requests, none of which is left, whose tokens are counted on both sides
-CONTEXT = 512
+CONTEXT = {"llama": 1024, "mlx": 512, "fake": 2048}  # tokens; the fake runner's are bytes
 NOTE = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": NOTE}}
 HOW = """\
@@ -227,7 +227,8 @@ def run(options: argparse.Namespace) -> Findings:
     findings = Findings("Mixed load", HOW.format(**about, warm=f"the first {warm / 60:g} minutes"))
     with contextlib.ExitStack() as stack:
         running = {
-            name: stack.enter_context(servers.serving(*model, "--ctx", str(CONTEXT))) for name, model in models.items()
+            name: stack.enter_context(servers.serving(*model, "--ctx", str(CONTEXT[name])))
+            for name, model in models.items()
         }
         watches = {name: stack.enter_context(MemoryWatch(server)) for name, server in running.items()}
         before = {name: client.run(counters(server.port))["nitro_requests"] for name, server in running.items()}

@@ -55,10 +55,10 @@ def _scorer(engine: str, model: Path, context: int) -> Any:
 
 def told(body: bytes) -> Told:
     """Of a completion, streamed or whole."""
-    if body.startswith(b"data: "):
-        events = [json.loads(line[6:]) for line in body.splitlines() if line.startswith(b"data: {")]
-    else:
+    if body.startswith(b"{"):
         events = [json.loads(body)]
+    else:
+        events = [json.loads(line[6:]) for line in body.splitlines() if line.startswith(b"data: {")]
     found: dict[int, list[Any]] = {}
     for choice in (choice for event in events for choice in event.get("choices", [])):
         held = found.setdefault(choice["index"], [(), "", None])
