@@ -43,7 +43,7 @@ n = 2 and one a JSON schema. The kill comes at once, at the first text, in the m
 complete answer, or ends with an error that says so, within {ERROR_BOUND:g} s of the death. Every token that came is
 compared with what the model says alone (tests/same_answer.py), also of answers that an error ended; an object is valid
 by its schema. After each kill an honest request is repeated until it is answered, which shows how long the engine takes
-to recover. llama.cpp runs SmolLM2, MLX a tiny model."""
+to recover. llama.cpp runs SmolLM2, or in the short form a tiny model, as MLX does."""
 
 
 @dataclass
@@ -149,7 +149,8 @@ def run(options: argparse.Namespace) -> Findings:
     findings = Findings("Kills", HOW)
     count = options.count or (6 if options.short else 100)
     for engine in ("llama",) if options.short else ("llama", "mlx"):
-        model = default_model.path() if engine == "llama" else Path(servers.tiny(engine)[0])
+        tiny = engine == "mlx" or options.short
+        model = Path(servers.tiny(engine)[0]) if tiny else default_model.path()
         with servers.serving(str(model), "--engine", engine, "--ctx", str(CONTEXT)) as server:
             seen = KillResults()
             asked = true_answers.prompts(model, CONTEXT, (20 + 10 * i for i in range(STREAMS) for _ in range(count)))

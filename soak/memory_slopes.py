@@ -10,7 +10,7 @@ from bench.processes import Server
 from soak.goals import MIXED
 from soak.report import Figure
 
-EVERY = 5.0  # seconds between two readings
+EVERY = 2.0  # seconds between two readings
 WARM_UP = 600.0  # seconds that are not counted, or a part of a shorter time:
 SHARE = 0.5
 TEN_MINUTES = 600.0  # seconds
