@@ -25,7 +25,7 @@ HONEST = b'{"messages":[{"role":"user","content":"Hi"}],"max_tokens":2}'
 STAY = 0.1  # seconds that a client waits for more of an answer
 CLOSE_TIMEOUT = 0.5  # seconds for a server to close what is not HTTP
 WITH_MODELS = 1000  # requests to each engine that computes
-WARM_UP = 2000  # requests before the resources of the server are counted, or a tenth of fewer
+WARM_UP = 2000  # requests before the resources of the server are counted, or half of fewer
 SETTING = ("--ctx", "512", "--no-pull", "--record-size", "8", "--record-files", "2")
 MORE_AFTER_STORM = 20.0  # MiB
 MAX_SHOWN = 1000  # bytes of a request that something was wrong with
@@ -141,7 +141,7 @@ def run(options: argparse.Namespace) -> Findings:
 
 
 def _figures(engine: str, server: Server, source: Source, count: int, faults: Counter[str]) -> list[Figure]:
-    warm_up = min(WARM_UP, count // 10)
+    warm_up = min(WARM_UP, count // 2)
     seen = StormResults()
     client.run(storm(server.port, source, warm_up, seen))
     before = servers.Resources.of(server)
