@@ -7,6 +7,7 @@ measures llama-server, which is built first. `--short` does less of everything a
 
 import argparse
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--count", type=int, help="how many requests, kills, clients or files; for bodies: turns of each"
     )
-    parser.add_argument("--minutes", type=float, help="of mixed load; default: 60, or a quarter with --short")
+    parser.add_argument("--minutes", type=float, help="of mixed load; default: 60, or some seconds with --short")
     parser.add_argument("--only", default="", help="only bodies with this in their name")
     parser.add_argument(
         "--peer", action=argparse.BooleanOptionalAction, help="measure llama-server as well; default: not with --short"
@@ -80,7 +81,9 @@ def main() -> None:
     results = []
     for name in options.section or SECTIONS:
         print(f"# {name}", file=sys.stderr, flush=True)
+        began = time.monotonic()
         findings = SECTIONS[name](options)
+        print(f"# {name} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
         print(f"## {findings.title}\n\n{findings.text()}\n", flush=True)
         if not (options.short or options.no_write):
             report.write(findings)

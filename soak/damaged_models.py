@@ -55,7 +55,7 @@ SHARES: Counts = {
     ("folders", "commands"): 6,
 }
 SHORT: Counts = {
-    **dict.fromkeys((("GGUF files", "llama"), ("GGUF files", "mlx"), ("folders", "mlx")), 60),
+    **dict.fromkeys((("GGUF files", "llama"), ("GGUF files", "mlx"), ("folders", "mlx")), 40),
     ("GGUF files", "server"): 10,
     ("folders", "server"): 5,
     ("GGUF files", "commands"): 6,

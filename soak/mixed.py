@@ -24,7 +24,7 @@ from soak.memory_slopes import MemoryWatch
 from soak.report import Figure, Findings
 
 MINUTES = 60.0
-SHORT_MINUTES = 0.25
+SHORT_MINUTES = 0.15
 CLIENTS = 12
 LEAVING = 0.25  # share of clients that leave
 STAYS = 2.0  # seconds that those stay at most

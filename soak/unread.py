@@ -147,7 +147,7 @@ def measure(server: Server, count: int, seconds: float, seed: int) -> Measured:
 def run(options: argparse.Namespace) -> Findings:
     """The section."""
     count = options.count or DEAF
-    seconds = 3.0 if options.short else SECONDS
+    seconds = 2.0 if options.short else SECONDS
     short = "; the short form has the fake runner" if options.short else ""
     how = HOW.format(deaf=count, tokens=DEAF_TOKENS, others=OTHERS, seconds=seconds, short=short)
     findings = Findings("Clients that never read", how)
