@@ -104,6 +104,7 @@ def loaded_by_server(
                 outcomes[outcome if outcome in ("loads", "refused") else "other"] += 1
                 if outcome not in ("loads", "refused"):
                     faults[f"{name}, by a server: {path.name}: {outcome}"] += 1
+                    print(f"{name}, by a server: {path.name}: {outcome}", file=sys.stderr, flush=True)
                 remove(path)
             print(f"{name}, by a server: {dict(outcomes)}", file=sys.stderr, flush=True)
         lives = servers.lives(server)

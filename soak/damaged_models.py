@@ -46,13 +46,13 @@ MODELS = 5000
 Counts = dict[tuple[str, str], int]
 OPENED = (("GGUF files", "llama"), ("GGUF files", "mlx"), ("folders", "mlx"))
 SHARES: Counts = {
-    ("GGUF files", "llama"): 237,
+    ("GGUF files", "llama"): 250,
     ("GGUF files", "mlx"): 100,
     ("folders", "mlx"): 100,
     ("GGUF files", "server"): 30,
     ("folders", "server"): 15,
-    ("GGUF files", "commands"): 12,
-    ("folders", "commands"): 6,
+    ("GGUF files", "commands"): 3,
+    ("folders", "commands"): 2,
 }
 SHORT: Counts = {
     **dict.fromkeys((("GGUF files", "llama"), ("GGUF files", "mlx"), ("folders", "mlx")), 40),
