@@ -23,6 +23,7 @@ from soak.storm import grown, honest
 
 REQUESTS = 5  # of each client, one after another
 REPLY_TIMEOUT = 60.0  # seconds
+PEER_TIMEOUT = 20.0  # seconds, for llama-server
 HONEST_BOUND = 5.0  # seconds until an honest client is answered beside the others
 DESCRIPTORS = 16384  # limit of this process; the server keeps the limit that it was started with
 TRIES = 3
@@ -35,7 +36,7 @@ on a connection of its own; they are answered, or refused with 429 and Retry-Aft
 only connect, or never finish a head or a body, and one honest client sends a request beside them. Then all disconnect,
 and one more request is answered. `/health` is polled a hundred times a second; late polls count from when they were
 due, and if the bound is broken the best of {tries} turns counts. The fake runner computes nothing; llama.cpp, MLX and
-llama-server run a tiny model."""
+llama-server run a tiny model; the latter has {peer:g} s for each reply."""
 UNFINISHED = {"head": head(replies.CHAT)[:-2], "body": head(replies.CHAT, "Content-Length: 1000") + b'{"messages":'}
 
 
@@ -52,7 +53,7 @@ class Crowd:
         return ", ".join(f"{number} × {status}" for status, number in sorted(self.outcomes.items()))
 
 
-async def client_of(port: int, number: int, seen: Crowd) -> None:
+async def client_of(port: int, number: int, seen: Crowd, timeout: float) -> None:
     """Send the requests of one client, and count their statuses and faults."""
     for i in range(REQUESTS):
         text = f"number {number} {i} "
@@ -60,7 +61,7 @@ async def client_of(port: int, number: int, seen: Crowd) -> None:
         try:
             async with connected(port) as connection:
                 await connection.send(post(replies.CHAT, json.dumps(body).encode(), port=port))
-                (reply,) = await connection.answers(1, REPLY_TIMEOUT)
+                (reply,) = await connection.answers(1, timeout)
         except Unanswered as error:
             seen.faults[str(error)] += 1
         except OSError as error:
@@ -74,13 +75,13 @@ async def client_of(port: int, number: int, seen: Crowd) -> None:
                 seen.faults[fault] += 1
 
 
-def all_ask(port: int, count: int, tries: int = TRIES) -> Crowd:
+def all_ask(port: int, count: int, tries: int = TRIES, timeout: float = REPLY_TIMEOUT) -> Crowd:
     """All clients at once. If the bound is broken, the best of a few turns counts, since a stall of the server itself
     would recur."""
     seen = Crowd()
 
     async def turn() -> None:
-        await asyncio.gather(*(client_of(port, number, seen) for number in range(count)))
+        await asyncio.gather(*(client_of(port, number, seen, timeout) for number in range(count)))
 
     with Watch(port) as watch:
         for _ in range(tries):
@@ -111,7 +112,7 @@ async def wait_beside(port: int, count: int, sent: bytes, timeout: float = REPLY
 def run(options: argparse.Namespace) -> Findings:
     """The section."""
     count = options.count or (300 if options.short else 1000)
-    findings = Findings("Clients", HOW.format(count=count, requests=REQUESTS, tries=TRIES))
+    findings = Findings("Clients", HOW.format(count=count, requests=REQUESTS, tries=TRIES, peer=PEER_TIMEOUT))
     peer = _of_peer(options, count) if options.peer else None
     for engine in ("fake",) if options.short else ("fake", "llama", "mlx"):
         what = servers.FAKE if engine == "fake" else servers.tiny(engine)
@@ -135,7 +136,7 @@ def serving(*options: str) -> Iterator[Server]:
 def _of_peer(options: argparse.Namespace, count: int) -> Crowd:
     command = llama_server.command(options, servers.tiny("llama")[0])
     with processes.running(command) as server, servers.limited(resource.RLIMIT_NOFILE, DESCRIPTORS):
-        return all_ask(server.port, count, tries=1)
+        return all_ask(server.port, count, tries=1, timeout=PEER_TIMEOUT)
 
 
 def _asking(name: str, server: Server, count: int, peer: Crowd | None, faults: Counter[str]) -> list[Figure]:
