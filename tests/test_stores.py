@@ -18,6 +18,7 @@ from nitro.models.catalog import Catalog
 from nitro.models.fact_cache import FactCache
 from nitro.models.stored_model import StoredModel
 from nitro.models.stores import registry, scan
+from soak.gguf_parts import take_apart
 
 VARIABLES = ("OLLAMA_MODELS", "JAN_DATA_FOLDER", "LLAMA_CACHE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME")
 
@@ -469,6 +470,19 @@ def test_a_fault_that_may_pass_is_not_remembered(home: Path, tiny: Path, monkeyp
         now.setattr(header, "read_all", no_more)
         assert "Too many open files" in (only().problem or "")
     assert only().problem is None
+
+
+def test_a_fault_that_quotes_what_is_no_utf8_hides_no_other_model(home: Path, tiny: Path) -> None:
+    """A damaged name of a tensor, as the problem of its file has it."""
+    root = home / "models"
+    root.mkdir()
+    shutil.copy(tiny, root / "good.gguf")
+    odd = take_apart(tiny.read_bytes())
+    odd.tensors[0].name, odd.tensors[0].shape = b"odd \xe9", [1] * 5
+    (root / "odd.gguf").write_bytes(odd.whole())
+    found = stored(root)
+    assert found["good"].problem is None and "tensor odd \ufffd has 5 dimensions" in str(found["odd"].problem)
+    assert stored(root) == found
 
 
 def test_a_damaged_memory_is_forgotten(home: Path, tiny: Path) -> None:
