@@ -29,7 +29,7 @@ from soak import requests
 from soak.request_sources import ENDLESS, LENGTH
 from soak.requests import Request
 
-ROUND = 5  # cases of each route and mode before the next ones
+ROUND = 1  # cases of each route and mode before the next ones
 MUTATED = 8  # requests that are made of a case with a body, besides the case itself: a case takes long to make
 ODD_PARTS = ("..", "%2e%2e", "a" * 4000, "%00", "\u00e9", "a/b", "resp_0", "../../etc/passwd", "-1", "{}", " ", "a?b=c")
 PORT = 1  # in place of the server's, which is not known here

@@ -128,7 +128,7 @@ async def storm(port: int, source: Source, count: int, seen: StormResults) -> No
 def run(options: argparse.Namespace) -> Findings:
     """The section. Most requests go to the runner that computes nothing, some to each engine with a tiny model."""
     findings = Findings("Hostile requests", HOW.format(at_once=AT_ONCE))
-    counts = {"fake": options.count or (2_000 if options.short else 100_000)}
+    counts = {"fake": options.count or (1_000 if options.short else 100_000)}
     if not options.short:
         counts |= {"llama": WITH_MODELS, "mlx": WITH_MODELS}
     for number, (engine, count) in enumerate(counts.items()):
