@@ -56,10 +56,10 @@ SHARES: Counts = {
 }
 SHORT: Counts = {
     **dict.fromkeys((("GGUF files", "llama"), ("GGUF files", "mlx"), ("folders", "mlx")), 40),
-    ("GGUF files", "server"): 10,
-    ("folders", "server"): 5,
-    ("GGUF files", "commands"): 6,
-    ("folders", "commands"): 5,
+    ("GGUF files", "server"): 6,
+    ("folders", "server"): 3,
+    ("GGUF files", "commands"): 4,
+    ("folders", "commands"): 3,
 }
 
 
