@@ -6,6 +6,7 @@ measures llama-server, which is built first. `--short` does less of everything a
 """
 
 import argparse
+import copy
 import sys
 import time
 from collections.abc import Callable
@@ -82,7 +83,7 @@ def main() -> None:
     for name in options.section or SECTIONS:
         print(f"# {name}", file=sys.stderr, flush=True)
         began = time.monotonic()
-        findings = SECTIONS[name](options)
+        findings = SECTIONS[name](copy.copy(options))  # what one section sets is not the next one's
         print(f"# {name} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
         print(f"## {findings.title}\n\n{findings.text()}\n", flush=True)
         if not (options.short or options.no_write):
