@@ -1,17 +1,33 @@
 """`python -m soak`: runs the sections in turn, and prints their figures and bounds. Exit status 1 if a bound is broken.
 
-The long form is run by hand. It writes soak/results.md, and also measures llama-server, which is built first. `--short`
-does less of everything and writes nothing.
+The long form is run by hand, and takes hours. It writes soak/results.md and, of what it has goals for, a table in
+bench/results.md; each section is written as it ends, so that what is missing can be run later (`--section`). It also
+measures llama-server, which is built first. `--short` does less of everything and writes nothing.
 """
 
 import argparse
+import copy
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from nitro.engines.hardware import memory
 from nitro.models import default_model
-from soak import crowd, damaged_models, kept_responses, kills, many_models, poison, report, stalls, storm
+from soak import (
+    crowd,
+    damaged_models,
+    full_disks,
+    kept_responses,
+    kills,
+    many_models,
+    mixed,
+    poison,
+    report,
+    stalls,
+    storm,
+    unread,
+)
 from soak.report import Findings
 
 SECTIONS: dict[str, Callable[[argparse.Namespace], Findings]] = {
@@ -23,6 +39,9 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Findings]] = {
     "bodies": stalls.run,
     "many-models": many_models.run,
     "kept-responses": kept_responses.run,
+    "unread": unread.run,
+    "full-disks": full_disks.run,
+    "mixed": mixed.run,
 }
 
 
@@ -37,6 +56,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--count", type=int, help="how many requests, kills, clients or files; for bodies: turns of each"
     )
+    parser.add_argument("--minutes", type=float, help="of mixed load; default: 60, or some seconds with --short")
     parser.add_argument("--only", default="", help="only bodies with this in their name")
     parser.add_argument(
         "--peer", action=argparse.BooleanOptionalAction, help="measure llama-server as well; default: not with --short"
@@ -62,7 +82,9 @@ def main() -> None:
     results = []
     for name in options.section or SECTIONS:
         print(f"# {name}", file=sys.stderr, flush=True)
-        findings = SECTIONS[name](options)
+        began = time.monotonic()
+        findings = SECTIONS[name](copy.copy(options))  # what one section sets is not the next one's
+        print(f"# {name} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
         print(f"## {findings.title}\n\n{findings.text()}\n", flush=True)
         if not (options.short or options.no_write):
             report.write(findings)

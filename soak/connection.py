@@ -157,9 +157,9 @@ async def connected(port: int) -> AsyncIterator[Connection]:
         await connection.close()
 
 
-def head(path: str, *headers: str, method: str = "POST", port: int = 0) -> bytes:
+def head(path: str, *headers: str, method: str = "POST", port: int = 0, kind: str = "application/json") -> bytes:
     """The head of a request."""
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {HOST}:{port}", "Content-Type: application/json", *headers]
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {HOST}:{port}", f"Content-Type: {kind}", *headers]
     return "\r\n".join([*lines, "", ""]).encode()
 
 

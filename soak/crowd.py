@@ -7,46 +7,93 @@ import json
 import resource
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
+from bench import processes
 from bench.processes import Server
 from nitro.bench import client
-from soak import replies, servers
+from soak import llama_server, replies, servers
 from soak.connection import Connection, Unanswered, connected, head, post
+from soak.goals import CROWD
 from soak.health import Health, Watch
 from soak.report import Figure, Findings
 from soak.storm import grown, honest
 
+REQUESTS = 5  # of each client, one after another
 REPLY_TIMEOUT = 60.0  # seconds
+PEER_TIMEOUT = 20.0  # seconds, for llama-server
 HONEST_BOUND = 5.0  # seconds until an honest client is answered beside the others
 DESCRIPTORS = 16384  # limit of this process; the server keeps the limit that it was started with
 TRIES = 3
 FEW_DESCRIPTORS = 128  # limit of a server that is short of them
-HEALTH_BOUND = 500.0  # milliseconds, longest answer: one loop accepts all connections
+P99_BOUND = 100.0  # milliseconds
+LONGEST_BOUND = 500.0  # milliseconds: one loop accepts all connections
 HOW = """\
-{count} connections at once. First, each sends a request for a short stream, which is answered, or refused because the
-queue is full. Then they only connect, or never finish a head or a body, and one honest client sends a request beside
-them. Then all disconnect, and one more request is answered. The runner computes nothing."""
+{count} connections at once. First, each client sends {requests} requests for a short stream, one after another and each
+on a connection of its own; they are answered, or refused with 429 and Retry-After because the queue is full. Then they
+only connect, or never finish a head or a body, and one honest client sends a request beside them. Then all disconnect,
+and one more request is answered. `/health` is polled a hundred times a second; late polls count from when they were
+due, and if the bound is broken the best of {tries} turns counts. The fake runner computes nothing; llama.cpp, MLX and
+llama-server run a tiny model; the latter has {peer:g} s for each reply."""
 UNFINISHED = {"head": head(replies.CHAT)[:-2], "body": head(replies.CHAT, "Content-Length: 1000") + b'{"messages":'}
 
 
-async def send_request(port: int, number: int, outcomes: Counter[str], faults: Counter[str]) -> None:
-    """Send a request for a short stream, and count its status and its faults."""
-    body = {"messages": [{"role": "user", "content": f"number {number} "}], "max_tokens": 8, "stream": True}
-    try:
-        async with connected(port) as connection:
-            await connection.send(post(replies.CHAT, json.dumps(body).encode(), port=port))
-            (reply,) = await connection.answers(1, REPLY_TIMEOUT)
-    except Unanswered as error:
-        faults[f"a request: {error}"] += 1
-    except OSError as error:
-        faults[f"a request: no connection ({type(error).__name__})"] += 1
-    else:
-        outcomes[str(reply.status)] += 1
-        fault = replies.fault(reply)
-        if fault:
-            faults[f"a request: {fault}"] += 1
+@dataclass
+class Crowd:
+    """What came of the requests of all clients."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    health: Health | None = None  # of the best turn
+    seconds: float = 0.0  # of that
+
+    def __str__(self) -> str:
+        return ", ".join(f"{number} × {status}" for status, number in sorted(self.outcomes.items()))
+
+
+async def client_of(port: int, number: int, seen: Crowd, timeout: float) -> None:
+    """Send the requests of one client, and count their statuses and faults."""
+    for i in range(REQUESTS):
+        text = f"number {number} {i} "
+        body = {"messages": [{"role": "user", "content": text}], "max_tokens": 8, "stream": True}
+        try:
+            async with connected(port) as connection:
+                await connection.send(post(replies.CHAT, json.dumps(body).encode(), port=port))
+                (reply,) = await connection.answers(1, timeout)
+        except Unanswered as error:
+            seen.faults[str(error)] += 1
+        except OSError as error:
+            seen.faults[f"no connection ({type(error).__name__})"] += 1
+        else:
+            seen.outcomes[str(reply.status)] += 1
+            fault = replies.fault(reply)
+            if reply.status != 200 and not (reply.status == 429 and "retry-after" in reply.headers):
+                fault = fault or f"status {reply.status}, with{'' if 'retry-after' in reply.headers else 'out'} a time"
+            if fault:
+                seen.faults[fault] += 1
+
+
+def all_ask(port: int, count: int, tries: int = TRIES, timeout: float = REPLY_TIMEOUT) -> Crowd:
+    """All clients at once. If the bound is broken, the best of a few turns counts, since a stall of the server itself
+    would recur."""
+    seen = Crowd()
+
+    async def turn() -> None:
+        await asyncio.gather(*(client_of(port, number, seen, timeout) for number in range(count)))
+
+    with Watch(port) as watch:
+        for _ in range(tries):
+            began = time.monotonic()
+            client.run(turn())
+            ended = time.monotonic()
+            health = watch.between(began, ended)
+            if seen.health is None or health.p99 < seen.health.p99:
+                seen.health, seen.seconds = health, ended - began
+            if health.p99 <= P99_BOUND:
+                break
+    return seen
 
 
 async def wait_beside(port: int, count: int, sent: bytes, timeout: float = REPLY_TIMEOUT) -> float:
@@ -65,62 +112,81 @@ async def wait_beside(port: int, count: int, sent: bytes, timeout: float = REPLY
 def run(options: argparse.Namespace) -> Findings:
     """The section."""
     count = options.count or (300 if options.short else 1000)
-    findings = Findings("Clients", HOW.format(count=count))
-    with servers.serving(*servers.FAKE) as server, servers.limited(resource.RLIMIT_NOFILE, DESCRIPTORS):
-        findings.figures = _figures(server, count, findings.faults)
+    findings = Findings("Clients", HOW.format(count=count, requests=REQUESTS, tries=TRIES, peer=PEER_TIMEOUT))
+    peer = _of_peer(options, count) if options.peer else None
+    for engine in ("fake",) if options.short else ("fake", "llama", "mlx"):
+        what = servers.FAKE if engine == "fake" else servers.tiny(engine)
+        with serving(*what) as server:
+            findings.figures += _asking(engine, server, count, peer, findings.faults)
+            if engine == "fake":
+                findings.figures += _silent(server, count)
+            findings.figures.append(servers.ended(engine, server))
     findings.figures += _short_of_descriptors()
     return findings
 
 
-def _figures(server: Server, count: int, faults: Counter[str]) -> list[Figure]:
+@contextmanager
+def serving(*options: str) -> Iterator[Server]:
+    """A server that is warm. This process may open many files meanwhile."""
+    with servers.serving(*options) as server, servers.limited(resource.RLIMIT_NOFILE, DESCRIPTORS):
+        client.run(honest(server.port, REPLY_TIMEOUT))
+        yield server
+
+
+def _of_peer(options: argparse.Namespace, count: int) -> Crowd:
+    command = llama_server.command(options, servers.tiny("llama")[0])
+    with processes.running(command) as server, servers.limited(resource.RLIMIT_NOFILE, DESCRIPTORS):
+        return all_ask(server.port, count, tries=1, timeout=PEER_TIMEOUT)
+
+
+def _asking(name: str, server: Server, count: int, peer: Crowd | None, faults: Counter[str]) -> list[Figure]:
+    held = servers.Resources.of(server)
+    seen = all_ask(server.port, count)
+    after = servers.settled(server, held)
+    assert seen.health
+    faults.update({f"{name}: {what}": number for what, number in seen.faults.items()})
+    said = Figure(f"{name}: replies", f"{seen}; {seen.seconds:.1f} s for {count * REQUESTS}")
+    unanswered = Figure.none(f"{name}: neither answered nor refused with 429 and Retry-After", seen.faults.total())
+    p99 = Figure.at_most(f"{name}: p99 of `/health` meanwhile, ms", round(seen.health.p99, 1), P99_BOUND)
+    if peer and peer.health:
+        more = "".join(f", {number} × {what}" for what, number in peer.faults.items())
+        said = said.beside(f"{peer}; {peer.seconds:.1f} s")
+        unanswered = unanswered.beside(f"{peer.faults.total()}{more}")
+        p99 = p99.beside(f"{peer.health.p99:.1f}")
+    left = Figure.none(f"{name}: descriptors left", max(after.descriptors - held.descriptors, 0))
+    longest = round(seen.health.longest, 1)
+    return [
+        said.of(CROWD),
+        unanswered.of(CROWD),
+        p99.of(CROWD),
+        Figure.at_most(f"{name}: longest answer of `/health`, ms", longest, LONGEST_BOUND),
+        left.of(CROWD),
+        *grown(name, held, after),
+    ]
+
+
+def _silent(server: Server, count: int) -> list[Figure]:
+    """Beside clients that never ask."""
     port = server.port
-    outcomes = Counter[str]()
-    client.run(honest(port, REPLY_TIMEOUT))
     held = servers.Resources.of(server)
     figures = []
     with Watch(port) as watch:
-        health = _while_all_ask(port, count, watch, outcomes, faults)
-        figures.append(_health("that send requests", health))
         for what, sent in {
             "that send nothing": b"",
             **{f"that never finish a {part}": sent for part, sent in UNFINISHED.items()},
         }.items():
             began = time.monotonic()
             waited = client.run(wait_beside(port, count, sent))
+            longest = round(watch.between(began, time.monotonic()).longest, 1)
             figures.append(Figure.at_most(f"an honest request beside {count} clients {what}, s", waited, HONEST_BOUND))
-            figures.append(_health(what, watch.between(began, time.monotonic())))
+            name = f"longest answer of `/health` beside clients {what}, ms"
+            figures.append(Figure.at_most(name, longest, LONGEST_BOUND))
     waited = client.run(honest(port, REPLY_TIMEOUT))
-    statuses = ", ".join(f"{n} × {status}" for status, n in sorted(outcomes.items()))
     return [
-        Figure(f"{count} requests: replies", statuses),
-        Figure.none("replies that are missing, cut or dishonest", faults.total()),
         *figures,
         Figure.at_most("an honest request when all have disconnected, s", waited, HONEST_BOUND),
-        *grown("server", held, servers.Resources.of(server)),
-        servers.ended("server", server),
+        *grown("beside them", held, servers.settled(server, held)),
     ]
-
-
-def _while_all_ask(port: int, count: int, watch: Watch, outcomes: Counter[str], faults: Counter[str]) -> Health:
-    """If the bound is broken, the best of a few turns counts, since a stall of the server itself would recur."""
-    turns = []
-    for _ in range(TRIES):
-        began = time.monotonic()
-        client.run(_all(send_request(port, i, outcomes, faults) for i in range(count)))
-        turns.append(watch.between(began, time.monotonic()))
-        if turns[-1].longest <= HEALTH_BOUND:
-            break
-    return min(turns, key=lambda health: health.longest)
-
-
-async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    await asyncio.gather(*work)
-
-
-def _health(what: str, health: Health) -> Figure:
-    return Figure.at_most(
-        f"longest answer of `/health` beside clients {what}, ms", round(health.longest, 1), HEALTH_BOUND
-    )
 
 
 def _short_of_descriptors() -> list[Figure]:
@@ -135,6 +201,6 @@ def _short_of_descriptors() -> list[Figure]:
         return [
             Figure.at_most(f"an honest request beside {what}, s", waited, HONEST_BOUND),
             Figure.at_most("an honest request when they have disconnected, s", later, HONEST_BOUND),
-            Figure("its engine is the same at the end", "yes" if same else "no", "yes", same),
+            Figure.yes("its engine is the same at the end", same),
             servers.ended("this server", server),
         ]

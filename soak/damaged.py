@@ -49,3 +49,9 @@ def folders(seed: int, count: int, into: Path) -> Iterator[Path]:
             shutil.copytree(random.choice(intact), path)
             damage(path, random)
             yield path
+
+
+def intact(into: Path, gguf: bool) -> Path:
+    """One that is not damaged: a file, or a folder in mlx-lm's layout."""
+    into.mkdir(parents=True, exist_ok=True)
+    return write_gguf(into / "intact.gguf") if gguf else write_folder(into / "intact", KINDS[0])

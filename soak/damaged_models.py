@@ -23,8 +23,9 @@ from pathlib import Path
 from nitro.bench import client
 from nitro.convert import environments
 from nitro.system import folders
-from soak import replies, servers
+from soak import damaged_loads, replies, servers
 from soak.connection import Unanswered, ask
+from soak.goals import DAMAGED
 from soak.report import Figure, Findings
 from soak.storm import HONEST
 
@@ -36,9 +37,30 @@ SENTENCE = re.compile(r"nitro: \S.{5,600}")
 URL = re.compile(r"URL\s+http://[^:]+:(\d+)/v1")
 GOOD = ("serves", "converted", "refused")
 HOW = f"""\
-Small models whose files are cut, changed or wrong, {AT_ONCE} at a time. `nitro serve` becomes ready and answers a
-request, or says in one sentence why not and ends with status 1. So does `nitro convert`, which then leaves nothing
-behind."""
+Small models whose files are cut, changed or wrong. Most are opened as an engine process opens them, each by a process
+of its own; llama.cpp may abort, which ends only that. Some are loaded by a running server that has them in its folder,
+asked for an answer, and unloaded; it has to live. Of the others, {AT_ONCE} at a time, `nitro serve` becomes ready and
+answers a request, or says in one sentence why not and ends with status 1; so does `nitro convert`, which then leaves
+nothing behind."""
+MODELS = 5000
+Counts = dict[tuple[str, str], int]
+OPENED = (("GGUF files", "llama"), ("GGUF files", "mlx"), ("folders", "mlx"))
+SHARES: Counts = {
+    ("GGUF files", "llama"): 250,
+    ("GGUF files", "mlx"): 100,
+    ("folders", "mlx"): 100,
+    ("GGUF files", "server"): 30,
+    ("folders", "server"): 15,
+    ("GGUF files", "commands"): 3,
+    ("folders", "commands"): 2,
+}
+SHORT: Counts = {
+    **dict.fromkeys((("GGUF files", "llama"), ("GGUF files", "mlx"), ("folders", "mlx")), 40),
+    ("GGUF files", "server"): 6,
+    ("folders", "server"): 3,
+    ("GGUF files", "commands"): 4,
+    ("folders", "commands"): 3,
+}
 
 
 @dataclass(frozen=True)
@@ -52,27 +74,53 @@ class Outcome:
 
 
 def run(options: argparse.Namespace) -> Findings:
-    """The section."""
+    """The section. `--count`: models in all."""
     findings = Findings("Damaged models", HOW)
-    counts = (8, 6) if options.short else (options.count or 300, (options.count or 300) // 2)
     try:
         damaged = importlib.import_module("soak.damaged")
-    except ModuleNotFoundError:
+    except ModuleNotFoundError:  # without gguf nothing can be made
         findings.figures.append(Figure("soak/damaged.py", "is not there", "there", False))
         return findings
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        into = Path(folder)
-        kinds = {
-            "GGUF files": (damaged.gguf_files(options.seed, counts[0], into / "files"), "llama", ("mlx",)),
-            "folders": (damaged.folders(options.seed, counts[1], into / "folders"), "mlx", _of_folders()),
-        }
-        for name, (paths, engine, to) in kinds.items():
+    counts = dict(SHORT) if options.short and not options.count else shares(options.count or MODELS)
+    figures, faults = findings.figures, findings.faults
+    seeds = itertools.count(options.seed * 10)
+    with tempfile.TemporaryDirectory(prefix="soak-") as name:
+        into = Path(name)
+        for kind, engine in OPENED:
+            make = damaged.gguf_files if kind == "GGUF files" else damaged.folders
+            paths = make(next(seeds), counts[kind, engine], into / f"opened-{engine}")
+            outcomes = damaged_loads.opened(engine, _files(paths), faults)
+            figures += damaged_loads.figures_of(f"{kind} on {engine}", outcomes)
+        for kind, (engine, to) in {"GGUF files": ("llama", ("mlx",)), "folders": ("mlx", _of_folders())}.items():
+            make = damaged.gguf_files if kind == "GGUF files" else damaged.folders
+            models = into / f"served {kind}"
+            paths = make(next(seeds), counts[kind, "server"], models)
+            good = damaged.intact(into / "good", kind == "GGUF files")
+            figures += damaged_loads.loaded_by_server(kind, engine, paths, good, models, faults)
+            paths = make(next(seeds), counts[kind, "commands"], into / f"commands {kind}")
             outcomes = _tried(paths, engine, to, into)
-            findings.figures += _figures(name, outcomes)
+            figures += _figures(kind, outcomes)
             for outcome in outcomes:
                 if outcome.how not in GOOD:
-                    findings.faults[f"{outcome.command} {outcome.path.name}: {outcome.how}"] += 1
+                    faults[f"{outcome.command} {outcome.path.name}: {outcome.how}"] += 1
+    total = sum(counts.values())
+    figures.insert(0, Figure("damaged models", f"{total}").of(DAMAGED))
     return findings
+
+
+def shares(count: int) -> Counts:
+    """Of so many models: how many of each kind, and what is done with them."""
+    parts = sum(SHARES.values())
+    return {what: max(1, round(count * part / parts)) for what, part in SHARES.items()}
+
+
+def _files(paths: Iterator[Path]) -> Iterator[Path]:
+    """Without what is no file, which is refused before an engine is asked: the other ways have it."""
+    for path in paths:
+        if "no-file" in path.name:
+            damaged_loads.remove(path)
+        else:
+            yield path
 
 
 def _tried(paths: Iterator[Path], engine: str, to: tuple[str, ...], into: Path) -> list[Outcome]:
@@ -87,19 +135,12 @@ def _tried(paths: Iterator[Path], engine: str, to: tuple[str, ...], into: Path) 
             if path is None:
                 return
             outcomes.extend([serve(path, engine, into), convert(path, to[number % len(to)], into)])
-            _remove(path)
+            damaged_loads.remove(path)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for running in [pool.submit(one_after_another) for _ in range(AT_ONCE)]:
             running.result()
     return outcomes
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _of_folders() -> tuple[str, ...]:
@@ -116,8 +157,8 @@ def _figures(name: str, outcomes: list[Outcome]) -> list[Figure]:
         summary = ", ".join(f"{n} {how}" for how, n in sorted(counts.items()))
         longest = max((outcome.seconds for outcome in of_it), default=0.0)
         figures += [
-            Figure(f"{name}: {command}", summary),
-            Figure.none(f"{name}: {command}: neither works nor ends with one sentence", counts["other"]),
+            Figure(f"{name}: {command}", summary).of(DAMAGED),
+            Figure.none(f"{name}: {command}: neither works nor ends with one sentence", counts["other"]).of(DAMAGED),
             Figure(f"{name}: {command}: longest, s", f"{longest:.1f}"),
         ]
     return figures

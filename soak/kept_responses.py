@@ -11,14 +11,17 @@ import tempfile
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from bench.processes import Server
+from nitro.api.openapi.document import OPERATIONS
 from nitro.bench import client
 from nitro.state import database
 from soak import servers
-from soak.connection import Unanswered, ask, connected, get, post
+from soak.connection import Unanswered, ask, connected, get, head, post
+from soak.goals import SERVER_KILLS
 from soak.report import Figure, Findings
 
 RESPONSES = "/v1/responses"
@@ -26,13 +29,20 @@ AT_ONCE = 24
 TIMEOUT = 60.0  # seconds; a limit that only a hang reaches
 POLL = 0.05  # seconds
 ENDED = ("completed", "incomplete", "failed", "cancelled")
-KINDS = ("whole", "streamed", "background", "background streamed", "in a conversation")
+FILES = "/v1/files"
+UPLOADED = "uploaded"
+KINDS = (
+    *("whole", "streamed", "background", "background streamed", "in a conversation"),
+    *([UPLOADED] if ("post", FILES) in OPERATIONS else []),
+)
+LONGEST_UPLOAD = 300_000  # bytes
 HOW = """\
-{count} responses, {at_once} at once, of five kinds ({kinds}), on a fake engine that answers at once.
-At a random moment the server's process gets SIGKILL; it is started again on the same folder, {kills} times. After each
-start: what was told to be completed is there with the same JSON; every response in the background that a client knows
-ends; a stream goes on behind the last event that its client has seen, without a gap or another text; no conversation
-has an item twice. At the end the database is whole, has all of it still, and nothing in it is queued or in progress."""
+{count} requests, {at_once} at once, of {kinds_count} kinds: responses ({kinds}), on a fake engine that
+answers at once{uploads}. At a random moment the server's process gets SIGKILL; it is started again on the same folder,
+{kills} times. After each start: what was told to be completed is there with the same JSON; every response in the
+background that a client knows ends; a stream goes on behind the last event that its client has seen, without a gap or
+another text; no conversation has an item twice{same}. At the end the database is whole, has all of it still, and
+nothing in it is queued or in progress."""
 
 
 @dataclass
@@ -44,6 +54,7 @@ class Promise:
     completed: bytes | None = None  # the object, as JSON
     events: list[bytes] = field(default_factory=list)  # the data of each
     conversation: str | None = None
+    content: bytes = b""  # of an upload
 
 
 @dataclass
@@ -53,6 +64,7 @@ class Seen:
     outcomes: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     completed: dict[str, bytes] = field(default_factory=dict)  # all that clients were told, by id
+    uploads: dict[str, str] = field(default_factory=dict)  # digests of what was uploaded, by id
     kills: int = 0
 
 
@@ -74,11 +86,17 @@ async def kill(server: Server, count: int, rng: random.Random) -> list[Promise]:
     moment = _Moment(rng.randrange(1, 3 * count))
     turns = asyncio.Semaphore(AT_ONCE)
     promises = [Promise(KINDS[number % len(KINDS)]) for number in range(count)]
+    for promise in promises:
+        if promise.kind == UPLOADED:
+            promise.content = rng.randbytes(rng.randrange(1, LONGEST_UPLOAD))
 
     async def one(promise: Promise) -> None:
         async with turns:
             try:
-                await _create(server.port, promise, moment)
+                if promise.kind == UPLOADED:
+                    await _upload(server.port, promise, moment)
+                else:
+                    await _create(server.port, promise, moment)
             except (OSError, Unanswered):
                 pass  # the server is gone
 
@@ -89,6 +107,21 @@ async def kill(server: Server, count: int, rng: random.Random) -> list[Promise]:
     await asyncio.gather(*clients)
     killing.cancel()
     return promises
+
+
+async def _upload(port: int, promise: Promise, moment: _Moment) -> None:
+    """A form, as https://www.rfc-editor.org/rfc/rfc7578 says."""
+    border = b"----soak"
+    parts = ((b'name="purpose"', b"user_data"), (b'name="file"; filename="a"', promise.content))
+    fields = [b"--%b\r\nContent-Disposition: form-data; %b\r\n\r\n%b\r\n" % (border, *part) for part in parts]
+    form = b"".join(fields) + b"--%b--\r\n" % border
+    kind = f"multipart/form-data; boundary={border.decode()}"
+    async with connected(port) as connection:
+        await connection.send(head(FILES, f"Content-Length: {len(form)}", port=port, kind=kind) + form)
+        (reply,) = await connection.answers(1, TIMEOUT)
+    if reply.status == 200:
+        promise.id = json.loads(reply.body)["id"]
+    moment.one()
 
 
 async def _create(port: int, promise: Promise, moment: _Moment) -> None:
@@ -146,8 +179,22 @@ async def check(server: Server, promises: list[Promise], seen: Seen) -> None:
         if promise.id is None:
             seen.outcomes["never answered"] += 1
             continue
-        if fault := await _fault(server.port, promise, seen):
+        fault = await (_fault_of_upload if promise.kind == UPLOADED else _fault)(server.port, promise, seen)
+        if fault:
             seen.faults[f"{promise.kind}: {fault}"] += 1
+
+
+async def _fault_of_upload(port: int, promise: Promise, seen: Seen) -> str | None:
+    """Also of those that have been looked at before, of which one is looked at again."""
+    seen.uploads[str(promise.id)] = sha256(promise.content).hexdigest()
+    seen.outcomes[f"{UPLOADED}: kept"] += 1
+    for id in {str(promise.id), next(iter(seen.uploads))}:
+        kept = await get(port, f"{FILES}/{id}/content", TIMEOUT)
+        if kept.status != 200:
+            return "it is lost"
+        if sha256(kept.body).hexdigest() != seen.uploads[id]:
+            return "it is another one"
+    return None
 
 
 async def _fault(port: int, promise: Promise, seen: Seen) -> str | None:
@@ -196,6 +243,14 @@ async def _fault_of_conversation(port: int, promise: Promise, found: dict[str, A
     return None
 
 
+async def check_uploads(server: Server, seen: Seen) -> None:
+    """Are all files there at the end?"""
+    for id, digest in seen.uploads.items():
+        kept = await get(server.port, f"{FILES}/{id}/content", TIMEOUT)
+        if kept.status != 200 or sha256(kept.body).hexdigest() != digest:
+            seen.faults[f"{UPLOADED}: lost by the end"] += 1
+
+
 def check_file(folder: Path, seen: Seen) -> None:
     """Is the database whole, and has it all that clients were told?"""
     with closing(sqlite3.connect(folder / database.FILE)) as db:
@@ -215,13 +270,17 @@ def check_file(folder: Path, seen: Seen) -> None:
 
 def run(options: argparse.Namespace) -> Findings:
     """The section."""
-    kills, count = (options.count or 4, 60) if options.short else (options.count or 50, 200)
+    kills, count = (options.count or 4, 60) if options.short else (options.count or 100, 200)
     return run_kills(kills, count, options.seed)
 
 
 def run_kills(kills: int, count: int, seed: int) -> Findings:
     """That many kills under `count` responses each."""
-    findings = Findings("Kept responses", HOW.format(count=count, at_once=AT_ONCE, kinds=", ".join(KINDS), kills=kills))
+    about: dict[str, Any] = {"count": count, "at_once": AT_ONCE, "kills": kills, "kinds_count": len(KINDS)}
+    about["kinds"] = ", ".join(kind for kind in KINDS if kind != UPLOADED)
+    about["uploads"] = f", and files of up to {LONGEST_UPLOAD} bytes that are uploaded" if UPLOADED in KINDS else ""
+    about["same"] = "; what was uploaded is there, byte by byte" if UPLOADED in KINDS else ""
+    findings = Findings("Kept responses", HOW.format(**about))
     seen = Seen()
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
@@ -235,17 +294,19 @@ def run_kills(kills: int, count: int, seed: int) -> Findings:
                 seen.kills += 1
         with servers.serving(*options) as server:
             client.run(check(server, promises, seen))
+            client.run(check_uploads(server, seen))
             by_itself = servers.ends(server)
         check_file(folder, seen)
         size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     findings.faults = seen.faults
     outcomes = ", ".join(f"{n} {what}" for what, n in sorted(seen.outcomes.items()))
     findings.figures = [
-        Figure("kills of the server", str(seen.kills), str(kills), seen.kills == kills),
+        Figure("kills of the server", str(seen.kills), str(kills), seen.kills == kills).of(SERVER_KILLS),
         Figure("responses", outcomes),
-        Figure("told to be completed, and there", str(len(seen.completed))),
-        Figure.none("lost, doubled, changed, or in progress for ever", seen.faults.total()),
+        Figure("responses told to be completed, and there", str(len(seen.completed))).of(SERVER_KILLS),
+        Figure("files told to be uploaded, and there", str(len(seen.uploads))).of(SERVER_KILLS),
+        Figure.none("lost, doubled, changed, or in progress for ever", seen.faults.total()).of(SERVER_KILLS),
         Figure("the database at the end", f"{size / 2**20:.1f} MiB"),
-        Figure("ends by itself when told to", "yes" if by_itself else "no", "yes", by_itself),
+        Figure.yes("ends by itself when told to", by_itself),
     ]
     return findings

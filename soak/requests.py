@@ -5,7 +5,7 @@ same bytes. Values are odd, but not large; large bodies are in `bodies`.
 import copy
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ LEAVINGS = ("after the head", "in the body", "after the request", "at the first 
 class Request:
     """The bytes of a request, and how they are sent. `leaving`: when the client disconnects, if it does not wait.
     `strict`: it is valid HTTP, so that each of its `replies` must arrive and be honest; else the server may close the
-    connection."""
+    connection. `refuses`: the route only says that it does nothing, with status 501."""
 
     kind: str
     data: bytes
@@ -32,6 +32,7 @@ class Request:
     leaving: str | None = None
     strict: bool = True
     bodiless: bool = False  # a HEAD request
+    refuses: bool = False
 
 
 def generate(seed: int, count: int) -> Iterator[Request]:
@@ -42,8 +43,15 @@ def generate(seed: int, count: int) -> Iterator[Request]:
 def number(seed: int, i: int) -> Request:
     """Request number i of a seed."""
     rng = random.Random(f"{seed} {i}")
-    made = _odd_head(rng) if rng.random() < 0.15 else _odd_body(rng)
-    return _sent(rng, made)
+    made = _odd_head(rng, *valid(rng)) if rng.random() < 0.15 else _odd_body(rng)
+    return sent(rng, made)
+
+
+def raw(seed: int, i: int, paths: Sequence[str]) -> Request:
+    """Number i of those with an odd head, or that are no HTTP, to any of these paths."""
+    rng = random.Random(f"{seed} raw {i}")
+    _, body = valid(rng)
+    return sent(rng, _odd_head(rng, rng.choice(paths), body))
 
 
 # A valid request
@@ -318,6 +326,16 @@ MUTATIONS: dict[str, Mutation] = {
 }
 
 
+# Those that any route's body can have
+ANY_BODY = {
+    name: MUTATIONS[name]
+    for name in (
+        *("a wrong value", "something missing", "unknown fields", "deep", "a huge number", "a key twice"),
+        *("comments and commas", "changed bytes", "cut", "another encoding", "no object"),
+    )
+}
+
+
 def _odd_body(rng: Random) -> Request:
     name = rng.choice(list(MUTATIONS))
     path, body = valid(rng)
@@ -325,9 +343,8 @@ def _odd_body(rng: Random) -> Request:
     return Request(name, post(path, raw if raw is not None else json.dumps(body).encode()))
 
 
-def _odd_head(rng: Random) -> Request:
+def _odd_head(rng: Random, path: str, body: Body) -> Request:
     name = rng.choice(list(HEADS))
-    path, body = valid(rng)
     data, strict = HEADS[name](rng, path, json.dumps(body).encode())
     return Request(f"head: {name}", data, strict=strict, bodiless=data.startswith(b"HEAD "))
 
@@ -335,7 +352,8 @@ def _odd_head(rng: Random) -> Request:
 # How it is sent
 
 
-def _sent(rng: Random, request: Request) -> Request:
+def sent(rng: Random, request: Request) -> Request:
+    """The request as a client sends it: most at once, some in pieces or several in a row, and some clients leave."""
     how = rng.random()
     if how < 0.1:
         leaving = rng.choice(LEAVINGS)

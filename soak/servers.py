@@ -19,9 +19,11 @@ from soak.report import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 FAKE = ("--engine", "nitro.engines.backends.fake:FakeRunner")
+SEER = ("--engine", "nitro.engines.backends.fake:FakeSeer")
 POISONED = ("--engine", "soak.runners:PoisonedRunner")
 WORKER = b"nitro.engines.worker.main"
 EXIT_TIMEOUT = 15.0  # seconds from SIGTERM to the end of a server
+SETTLE_TIMEOUT = 5.0  # seconds
 QUIET = ("--log-level", "warning")
 
 
@@ -84,6 +86,15 @@ class Resources:
         return f"{self.processes} processes, {self.descriptors} descriptors, {self.mib:.0f} MiB"
 
 
+def settled(server: Server, before: Resources) -> Resources:
+    """The server's resources once it has no more open files than before, or after a while: who has left may not have
+    been noticed yet."""
+    end = time.monotonic() + SETTLE_TIMEOUT
+    while (found := Resources.of(server)).descriptors > before.descriptors and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
+
+
 def engine(server: Server) -> int | None:
     """The process id of the engine; None: there is none at the moment."""
     for pid in processes.children(server.pid):
@@ -106,7 +117,7 @@ def lives(server: Server) -> bool:
 def ended(name: str, server: Server) -> Figure:
     """End the server, and return the figure for whether it ended by itself."""
     by_itself = ends(server)
-    return Figure(f"{name}: ends by itself when told to", "yes" if by_itself else "no", "yes", by_itself)
+    return Figure.yes(f"{name}: ends by itself when told to", by_itself)
 
 
 def ends(server: Server) -> bool:

@@ -4,16 +4,19 @@ import argparse
 import asyncio
 import contextlib
 import sys
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 
 from bench.processes import Server
 from nitro.bench import client
-from soak import replies, requests, servers
-from soak.connection import Connection, Unanswered, ask, connected
+from soak import replies, request_sources, servers
+from soak.connection import Connection, Reply, Unanswered, ask, connected, get
+from soak.goals import HOSTILE
 from soak.health import Watch
 from soak.report import Figure, Findings
+from soak.request_sources import Source
 from soak.requests import Request
 
 AT_ONCE = 24
@@ -21,16 +24,20 @@ REPLY_TIMEOUT = 60.0  # seconds
 HONEST = b'{"messages":[{"role":"user","content":"Hi"}],"max_tokens":2}'
 STAY = 0.1  # seconds that a client waits for more of an answer
 CLOSE_TIMEOUT = 0.5  # seconds for a server to close what is not HTTP
-PROGRESS = 1000  # requests between two lines of progress
 WITH_MODELS = 1000  # requests to each engine that computes
-WARM_UP = 100  # requests before the resources of the server are counted
+WARM_UP = 2000  # requests before the resources of the server are counted, or half of fewer
+SETTING = ("--ctx", "512", "--no-pull", "--record-size", "8", "--record-files", "2")
+MORE_AFTER_STORM = 20.0  # MiB
+MAX_SHOWN = 1000  # bytes of a request that something was wrong with
+RESTARTS = "nitro_engine_restarts_total"
 MORE_MEMORY = 150.0  # MiB that a server may use more at the end
 MORE_DESCRIPTORS = 8  # open files, likewise
 HOW = """\
-Valid requests, each with something wrong: values, schemas, tools, constraints, encodings, heads, lengths, and clients
-that disconnect at any stage; {at_once} at once. If a request is HTTP, its reply must be complete and honest: an answer,
-or an error in the API's form. Otherwise the server may close the connection. A fault is reported with the kind of its
-request."""
+Requests to all routes of the OpenAPI document, {at_once} at once: what Schemathesis makes of it, valid and not, and the
+same with something else wrong; chats and texts with odd values, schemas, tools, constraints and encodings; odd heads
+and what is no HTTP, byte by byte; and clients that disconnect at any stage. If a request is HTTP, its reply must be
+complete and honest: an answer, or an error in the form of its API. Otherwise the server may close the connection. A
+fault is reported with the kind of its request. Memory is that of all processes of the server."""
 
 
 @dataclass
@@ -40,6 +47,12 @@ class StormResults:
     statuses: Counter[int] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     examples: dict[str, bytes] = field(default_factory=dict)
+    failures: int = 0  # 5xx that should not be
+
+    def note(self, request: Request, reply: Reply) -> None:
+        """Count the reply."""
+        self.statuses[reply.status] += 1
+        self.failures += replies.is_failure(reply.status) and not (request.refuses and reply.status in replies.FAILS)
 
     def fault(self, request: Request, what: str) -> None:
         """Count a fault of this request."""
@@ -57,8 +70,8 @@ async def send(port: int, request: Request, seen: StormResults) -> None:
         if not request.strict:
             return await _closed_or_refused(connection, request, seen)
         for reply in await connection.answers(request.replies, REPLY_TIMEOUT):
-            seen.statuses[reply.status] += 1
-            what = None if request.bodiless else replies.fault(reply)
+            seen.note(request, reply)
+            what = None if request.bodiless else replies.fault(reply, request.refuses)
             if what:
                 seen.fault(request, what)
 
@@ -86,21 +99,20 @@ async def _closed_or_refused(connection: Connection, request: Request, seen: Sto
         (reply,) = await connection.answers(1, CLOSE_TIMEOUT)
     except Unanswered:
         return
-    seen.statuses[reply.status] += 1
-    if reply.status >= 500 and (reply.status != 503 or replies.fault(reply)):
+    seen.note(request, reply)
+    if replies.is_failure(reply.status) and not request.refuses:
         seen.fault(request, f"status {reply.status}")
 
 
-async def storm(port: int, seed: int, first: int, count: int) -> StormResults:
-    """Send `count` requests of a seed, from number `first` on, AT_ONCE at a time."""
-    seen = StormResults()
-    numbers = iter(range(first, first + count))
+async def storm(port: int, source: Source, count: int, seen: StormResults) -> None:
+    """Send so many requests, AT_ONCE at a time."""
+    left = iter(range(count))
 
     async def one_after_another() -> None:
-        for i in numbers:
-            if i % PROGRESS == 0:
-                print(f"request {i}", file=sys.stderr, flush=True)
-            request = requests.number(seed, i)
+        for _ in left:
+            request = await source.next()
+            if request is None:
+                return
             try:
                 await send(port, request, seen)
             except (Unanswered, TimeoutError) as error:
@@ -111,52 +123,64 @@ async def storm(port: int, seed: int, first: int, count: int) -> StormResults:
     async with asyncio.TaskGroup() as group:
         for _ in range(AT_ONCE):
             group.create_task(one_after_another())
-    return seen
 
 
 def run(options: argparse.Namespace) -> Findings:
     """The section. Most requests go to the runner that computes nothing, some to each engine with a tiny model."""
     findings = Findings("Hostile requests", HOW.format(at_once=AT_ONCE))
-    counts = {"fake": options.count or (2_000 if options.short else 20_000)}
+    counts = {"fake": options.count or (1_000 if options.short else 100_000)}
     if not options.short:
         counts |= {"llama": WITH_MODELS, "mlx": WITH_MODELS}
-    first = 0
-    for engine, count in counts.items():
-        what = servers.FAKE if engine == "fake" else servers.tiny(engine)
-        with servers.serving(*what) as server:
-            findings.figures += _figures(engine, server, options.seed, first, count, findings.faults)
-        first += count
+    for number, (engine, count) in enumerate(counts.items()):
+        what = servers.SEER if engine == "fake" else servers.tiny(engine)
+        with tempfile.TemporaryDirectory() as records, request_sources.documented(options.seed + number, count) as some:
+            source = Source(options.seed + number, count, some)
+            with servers.serving(*what, *SETTING, "--record", records) as server:
+                findings.figures += _figures(engine, server, source, count, findings.faults)
     return findings
 
 
-def _figures(engine: str, server: Server, seed: int, first: int, count: int, faults: Counter[str]) -> list[Figure]:
-    warm = client.run(storm(server.port, seed, first, WARM_UP))
+def _figures(engine: str, server: Server, source: Source, count: int, faults: Counter[str]) -> list[Figure]:
+    warm_up = min(WARM_UP, count // 2)
+    seen = StormResults()
+    client.run(storm(server.port, source, warm_up, seen))
     before = servers.Resources.of(server)
-    engine_before = servers.engine(server)
     began = time.monotonic()
     with Watch(server.port) as watch:
-        seen = client.run(storm(server.port, seed, first + WARM_UP, count - WARM_UP))
+        client.run(storm(server.port, source, count - warm_up, seen))
         ended = time.monotonic()
         health = watch.between(began, ended)
     answered = client.run(honest(server.port))
-    after = servers.Resources.of(server)
-    died = servers.engine(server) != engine_before
-    statuses = warm.statuses + seen.statuses
-    for what, number in (warm.faults + seen.faults).items():
-        faults[f"{engine}: {what}"] += number
-    summary = ", ".join(f"{number} × {status}" for status, number in sorted(statuses.items()))
-    wrong = sum(number for status, number in statuses.items() if status >= 500 and status != 503)
+    after = servers.settled(server, before)
+    restarts = client.run(restarted(server.port))
+    faults.update({f"{engine}: {what}": number for what, number in seen.faults.items()})
+    for what, example in seen.examples.items():
+        print(f"{engine}: {what}\n    {example[:MAX_SHOWN]!r}", file=sys.stderr, flush=True)
+    summary = ", ".join(f"{number} × {status}" for status, number in sorted(seen.statuses.items()))
+    said = Figure(f"{engine}: requests, and per second", f"{count}, {(count - warm_up) / (ended - began):.0f}")
+    failures = Figure.none(f"{engine}: 5xx but 503, and 501 of routes that do nothing", seen.failures)
+    faulty = Figure.none(f"{engine}: replies that are missing, cut or dishonest", seen.faults.total())
+    left = Figure.none(f"{engine}: connections left", max(after.descriptors - before.descriptors, 0))
+    bound = MORE_AFTER_STORM if count > 2 * WARM_UP else MORE_MEMORY  # what few requests warm is more than they leave
+    more = Figure.at_most(f"{engine}: memory more, MiB", round(after.mib - before.mib), bound)
+    figures = [said, failures, faulty, left, more]
     return [
-        Figure(f"{engine}: requests, and per second", f"{count}, {(count - WARM_UP) / (ended - began):.0f}"),
+        *(figure.of(HOSTILE) for figure in figures),
         Figure(f"{engine}: replies", summary),
-        Figure.none(f"{engine}: 5xx but 503", wrong),
-        Figure.none(f"{engine}: replies that are missing, cut or dishonest", (warm.faults + seen.faults).total()),
-        Figure(f"{engine}: the engine's process is the same at the end", "no" if died else "yes", "yes", not died),
+        Figure.none(f"{engine}: engines that died", restarts),
         Figure.at_most(f"{engine}: an honest request afterwards, s", answered, 5),
         Figure(f"{engine}: p99 of `/health` meanwhile, ms", f"{health.p99:.1f}, longest {health.longest:.0f}"),
-        *grown(engine, before, after),
+        Figure(f"{engine}: resources after {warm_up} requests", str(before)),
+        Figure(f"{engine}: resources at the end", str(after)),
+        Figure.at_most(f"{engine}: processes more", after.processes - before.processes, 0),
         servers.ended(engine, server),
     ]
+
+
+async def restarted(port: int) -> int:
+    """How many engines were started after one that died, of all models."""
+    text = (await get(port, "/metrics", REPLY_TIMEOUT)).body.decode()
+    return round(sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(RESTARTS)))
 
 
 def grown(name: str, before: servers.Resources, after: servers.Resources) -> list[Figure]:

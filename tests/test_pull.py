@@ -446,6 +446,7 @@ def test_a_disk_that_fills_up(hub: LoopbackHub, puller: Puller) -> None:
     puller.partial.symlink_to("/dev/full")
     refusal = puller.refusal("m-Q8_0.gguf")
     assert refusal.code == "disk_full" and "what is here is kept" in str(refusal)
+    assert f"The disk is full: {puller.partial}." in str(refusal)
     puller.partial.unlink()
     assert puller.pull("m-Q8_0.gguf")[0].read_bytes() == CONTENT
 

@@ -95,6 +95,17 @@ def test_an_answer_is_recorded_as_its_client_got_it(client: httpx.Client, path: 
         )
 
 
+def test_a_number_that_nobody_has_room_for_hides_no_record(client: httpx.Client) -> None:
+    """It is JSON all the same: the body is recorded as text, and listed with the others."""
+    path = "/v1/chat/completions"
+    wanted = json.dumps({**ANSWERING[path], "seed": 0}).replace('"seed": 0', f'"x": [1e999, -{"9" * 400}]')
+    client.post(path, content=wanted)
+    post(client, path, ANSWERING[path])
+    first, second = records(client)
+    assert (first["about"], second["about"]) == ("What is recorded?", "")
+    assert client.get(f"/v1/records/{second['id']}").json()["exchange"]["request_text"] == wanted
+
+
 @pytest.mark.parametrize("path", EMBEDDING)
 def test_vectors_are_recorded(client: httpx.Client, path: str) -> None:
     post(client, path, EMBEDDING[path])

@@ -1,10 +1,12 @@
 """The parts of soak/ that start nothing: what it generates, and what it takes for an honest reply."""
 
 import asyncio
+import contextlib
 import importlib
 import json
 import pkgutil
 import random
+import socket
 import sys
 from pathlib import Path
 
@@ -13,9 +15,26 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import soak
-from soak import bodies, heads, health, replies, report, requests, schemas, sending
+from soak import (
+    bodies,
+    damaged_models,
+    document_requests,
+    heads,
+    health,
+    memory_slopes,
+    mixed,
+    replies,
+    report,
+    request_sources,
+    requests,
+    schemas,
+    sending,
+    true_answers,
+    unread,
+)
 from soak.connection import Connection, Reply, Unanswered
 from soak.damaged_models import refusal
+from soak.goals import GOALS, HOSTILE
 from soak.report import Figure, Findings
 
 SMALL = [kind for kind in bodies.KINDS if kind.quick][:6]
@@ -103,6 +122,24 @@ def test_clients_leave_at_every_stage_and_none_of_them_is_owed_a_reply():
     assert not any(request.strict for request in leaving)
 
 
+def test_heads_go_to_all_paths():
+    paths = request_sources.paths()
+    assert {"/v1/chat/completions", "/v1/responses/a", "/api/show", "/metrics"} <= set(paths)
+    assert not any("{" in path or path == request_sources.ENDLESS[1] for path in paths)
+    made = [requests.raw(1, i, ["/of/all"]) for i in range(60)]
+    assert all(request.kind.startswith("head: ") for request in made)
+    assert sum(b"/of/all" in request.data for request in made) > 20
+
+
+def test_the_document_gives_requests_of_every_route():
+    made = list(document_requests.generate(1, 40))
+    again = list(document_requests.generate(1, 40))
+    assert [(each.kind, len(each.data)) for each in made] == [(each.kind, len(each.data)) for each in again]
+    assert len({request.kind.partition(":")[0] for request in made}) > 8
+    assert any(not request.kind.endswith("as it is") for request in made)
+    assert all(request.data.split(b" ", 2)[2].startswith(b"HTTP/1.1\r\nHost: ") for request in made)
+
+
 def test_requests_are_small():
     assert max(len(request.data) for request in requests.generate(5, 500)) < 600_000
 
@@ -121,6 +158,8 @@ def test_schemas_end():
 
 
 OPEN = "a stream whose choices have not all ended"
+UNENDED = "a stream that ends without [DONE] or an error"
+LINES = {"content-type": "application/x-ndjson"}
 
 
 @pytest.mark.parametrize(
@@ -141,6 +180,14 @@ OPEN = "a stream whose choices have not all ended"
         (Reply(200, STREAM, chunk() + DONE), OPEN),
         (Reply(200, STREAM, chunk(index=1) + chunk(finish_reason="stop") + DONE), OPEN),
         (Reply(200, STREAM, b": keepalive\n\n"), "a stream of nothing"),
+        (Reply(200, STREAM, b'data: {"type":"message_start"}\n\ndata: {"type":"message_stop"}\n\n'), None),
+        (Reply(200, STREAM, b'data: {"type":"response.created"}\n\n'), UNENDED),
+        (Reply(200, LINES, b'{"done":false}\n{"done":true}\n'), None),
+        (Reply(200, LINES, b'{"done":false}\n{"error":"No."}\n'), None),
+        (Reply(200, LINES, b'{"done":false}\n'), "a stream of lines that does not end"),
+        (Reply(400, JSON, b'{"error":"No."}'), None),
+        (Reply(529, JSON, b'{"type":"error","error":{"type":"overloaded_error","message":"No."}}'), None),
+        (Reply(501, JSON, ERROR), "status 501"),
     ],
 )  # fmt: skip
 def test_faults(reply, fault):
@@ -221,6 +268,78 @@ def test_a_bound_that_is_broken_is_told(tmp_path):
     findings.faults["a kind"] += 2
     assert report.broken([findings]) == ["Things: a: 3 s, ≤ 2 s"]
     assert "| **no** |" in findings.text() and "- 2 × a kind" in findings.text()
-    report.write(findings, tmp_path / "results.md")
-    report.write(findings, tmp_path / "results.md")
+    for _ in range(2):
+        report.write(findings, tmp_path / "results.md", tmp_path / "results.json", tmp_path / "summary.md")
     assert (tmp_path / "results.md").read_text().count("## Things") == 1
+    assert not (tmp_path / "summary.md").exists(), "none of it belongs to a goal"
+
+
+def test_figures_of_a_goal_stand_in_the_summary_whichever_section_is_run(tmp_path):
+    files = [tmp_path / name for name in ("results.md", "results.json", "summary.md")]
+    one = Figure.at_most("left", 3, 2).beside("9").of(HOSTILE)
+    report.write(Findings("Things", "How.", [one, Figure("not told", "x")]), *files)
+    report.write(Findings("Others", "How.", [Figure.at_least("more", 1, 2).of(HOSTILE)]), *files)
+    summary = files[2].read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in summary.splitlines() if line.startswith("| ")]
+    what, goal = GOALS[HOSTILE]
+    assert [what, goal, "left", "3", "9", "≤ 2", "**no**"] in rows
+    assert ["", "", "more", "1", "", "≥ 2", "**no**"] in rows and "not told" not in summary
+    assert "| llama-server |" in files[0].read_text().replace("  ", "")
+
+
+# Memory, and what replies tell
+
+
+def test_a_slope_is_told_in_ten_minutes():
+    rising = [(float(second), 100 + second / 60) for second in range(0, 1200, 5)]
+    assert memory_slopes.slope(rising) == pytest.approx(10)
+    assert memory_slopes.slope([(0.0, 5.0), (5.0, 5.0), (10.0, 5.0)]) == 0 == memory_slopes.slope([])
+    assert (memory_slopes.warm_up(3600), memory_slopes.warm_up(60)) == (600, 30)
+
+
+def test_what_replies_tell_of_tokens():
+    told = {"prompt_tokens": 5, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 2}}
+    whole = json.dumps({"usage": told}).encode()
+    counts = {"nitro_prompt_tokens": 5, "nitro_generated_tokens": 3, "nitro_cached_tokens": 2, "nitro_requests": 1}
+    assert mixed.usage(Reply(200, JSON, whole)) == counts
+    assert mixed.usage(Reply(200, STREAM, chunk() + b"data: " + whole + b"\n\n" + DONE)) == counts
+
+
+def test_every_kind_of_load_is_json():
+    for make in mixed.KINDS.values():
+        path, body = make(random.Random(1))
+        assert path.startswith("/") and json.loads(json.dumps(body)) == body
+
+
+@pytest.mark.parametrize("phase", ["prompt", "done"])
+def test_what_is_under_way(phase):
+    slots = [{"slot": 0, "held": 5}, {"slot": 1, "held": 5, **({"request": "a"} if phase == "prompt" else {})}]
+    model = {"slots": slots, "running": 0, "waiting": 0, "inputs": 0}
+    events = [{"models": [], "requests": [{"id": "a", "phase": "prompt"}]}, {"models": [model]}]
+    events += [{"requests": [{"id": "a", "phase": phase}]}]
+    assert mixed._under_way(events) == ("1 requests, 1 slots, 0 sequences" if phase == "prompt" else "")
+    assert mixed._under_way([{"models": [], "requests": []}]) == "nothing was told of the slots"
+
+
+def test_tokens_of_an_answer_that_an_error_ended():
+    body = chunk(tokens=[1, 2], text="ab") + chunk(tokens=[3], text="c") + b"data: " + ERROR + b"\n\n" + DONE
+    told = true_answers.told(body)
+    assert (told.tokens, told.texts, told.finished) == ([(1, 2, 3)], ["abc"], [None])
+    assert sorted(true_answers._longest({(1,), (1, 2), (1, 3)})) == [(1, 2), (1, 3)]
+
+
+def test_connections_that_nobody_reads():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with unread.connected(port) as client, server.accept()[0] as held:
+            assert unread.waiting(port) == 0
+            held.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    held.send(bytes(2**16))
+            assert unread.waiting(port) == 1 and client.fileno() >= 0
+
+
+def test_shares_of_damaged_models():
+    assert sum(damaged_models.shares(5000).values()) == 5000
+    assert all(count >= 1 for count in damaged_models.shares(9).values())

@@ -18,6 +18,7 @@ from nitro.models.catalog import Catalog
 from nitro.models.fact_cache import FactCache
 from nitro.models.stored_model import StoredModel
 from nitro.models.stores import registry, scan
+from soak.gguf_parts import take_apart
 
 VARIABLES = ("OLLAMA_MODELS", "JAN_DATA_FOLDER", "LLAMA_CACHE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME")
 
@@ -434,6 +435,31 @@ def test_a_changed_file_is_read_again(home: Path, tiny: Path) -> None:
     assert stored(root)["x"].problem is None
 
 
+def test_a_full_disk_is_told_once_and_nothing_is_left_on_it(
+    home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = home / "nitro" / "facts"
+    cache, write = FactCache(file), Path.write_bytes
+
+    def cut(path: Path, content: bytes) -> int:
+        write(path, content[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", cut)
+        for name in ("a", "b"):
+            shutil.copy(tiny, home / f"{name}.gguf")
+            cache.get(home / f"{name}.gguf", "gguf")
+            cache.save()
+    assert list(file.parent.iterdir()) == []
+    assert [record.message for record in caplog.records if record.name == "nitro.models"] == [
+        f"{file} cannot be written (No space left on device): the next start reads all headers again"
+    ]
+    cache.get(tiny, "gguf")
+    cache.save()
+    assert file.exists()
+
+
 def test_a_fault_that_may_pass_is_not_remembered(home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store_layouts.hub(home, tiny)
 
@@ -444,6 +470,19 @@ def test_a_fault_that_may_pass_is_not_remembered(home: Path, tiny: Path, monkeyp
         now.setattr(header, "read_all", no_more)
         assert "Too many open files" in (only().problem or "")
     assert only().problem is None
+
+
+def test_a_fault_that_quotes_what_is_no_utf8_hides_no_other_model(home: Path, tiny: Path) -> None:
+    """A damaged name of a tensor, as the problem of its file has it."""
+    root = home / "models"
+    root.mkdir()
+    shutil.copy(tiny, root / "good.gguf")
+    odd = take_apart(tiny.read_bytes())
+    odd.tensors[0].name, odd.tensors[0].shape = b"odd \xe9", [1] * 5
+    (root / "odd.gguf").write_bytes(odd.whole())
+    found = stored(root)
+    assert found["good"].problem is None and "tensor odd \ufffd has 5 dimensions" in str(found["odd"].problem)
+    assert stored(root) == found
 
 
 def test_a_damaged_memory_is_forgotten(home: Path, tiny: Path) -> None:

@@ -1,15 +1,17 @@
 """`/v1/records`: the requests that are recorded, for who has the key or, where there is none, for this machine."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 from litestar import Request, Response, delete, get
 from msgspec import Raw, Struct
 
 from nitro.api.callers import is_trusted
-from nitro.errors import ApiError
+from nitro.errors import ApiError, RecordError
 from nitro.records import folder, form, protocols, summary
 from nitro.records.form import Answer, Exchange, Line
 from nitro.records.recorder import Recorder
@@ -154,4 +156,11 @@ def _page(recorder: Recorder, most: int, after: str | None) -> list[RecordSummar
     found = folder.newest_first(recorder.folder)
     if after is not None and not any(exchange.id == after for exchange, _, _ in found):
         return None
-    return [summary.of(exchange, size) for exchange, _, size in islice(found, most)]
+    return list(islice(_summaries(found), most))
+
+
+def _summaries(found: Iterator[tuple[Exchange, Path, int]]) -> Iterator[RecordSummary]:
+    """One of a body that cannot be read, which older servers have written, is left out."""
+    for exchange, _, size in found:
+        with contextlib.suppress(RecordError):
+            yield summary.of(exchange, size)

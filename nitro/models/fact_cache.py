@@ -3,6 +3,7 @@ hundreds of files takes seconds. The file may be deleted at any time."""
 
 import contextlib
 import functools
+import logging
 import os
 import threading
 from pathlib import Path
@@ -15,6 +16,8 @@ from nitro.models import facts
 from nitro.models.facts import Facts
 from nitro.models.stored_model import Format
 from nitro.system import folders
+
+log = logging.getLogger("nitro.models")
 
 FILE = "models.msgpack"
 MAX_BYTES = 2**26
@@ -39,6 +42,7 @@ class FactCache:
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] | None = None
         self._changed = False
+        self._failing = False  # it could not be written, which is told once
 
     def get(self, path: Path, format: Format) -> Facts:
         """What the model's files say: read now, unless they are as they were. A fault of the system is not
@@ -61,7 +65,8 @@ class FactCache:
         return found
 
     def save(self) -> None:
-        """Write what is new, if it can be written."""
+        """Write what is new, if it can be written. If not, the log tells where and why, and headers are read again at
+        the next start."""
         with self._lock:
             if not self._changed or self._entries is None:
                 return
@@ -69,10 +74,19 @@ class FactCache:
             content = msgspec.msgpack.encode(_Stored(__version__, self._entries))
             self._changed = False
         made = self._file.with_name(f"{self._file.name}.{os.getpid()}.tmp")
-        with contextlib.suppress(OSError):
+        try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             made.write_bytes(content)
             made.replace(self._file)
+        except OSError as error:
+            with contextlib.suppress(OSError):  # what a full disk has cut
+                made.unlink()
+            if not self._failing:
+                why = error.strerror or error
+                log.warning("%s cannot be written (%s): the next start reads all headers again", self._file, why)
+            self._failing = True
+        else:
+            self._failing = False
 
 
 @functools.cache

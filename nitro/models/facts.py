@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from nitro.checkpoints import encoders, sentence_files
 from nitro.checkpoints import files as texts
+from nitro.errors import one_line
 from nitro.gguf import embedding, header, reranking, split_files
 from nitro.gguf.constants import LlamaFileType
 from nitro.gguf.header import Header, UnreadableGGUF
@@ -59,8 +60,8 @@ def read(path: Path, format: Format) -> Facts:
 def unread(path: Path, format: Format, error: OSError) -> Facts:
     """What is known of files that could not be read just now."""
     if isinstance(error, FileNotFoundError):
-        return Facts(format=format, problem=f"{path} is missing; fetch it again.")
-    return Facts(format=format, problem=f"{error.filename or path} cannot be read: {error.strerror or error}.")
+        return _broken(format, f"{path} is missing; fetch it again.", [])
+    return _broken(format, f"{error.filename or path} cannot be read: {error.strerror or error}.", [])
 
 
 def stamp(path: Path) -> tuple[int, int] | None:
@@ -85,8 +86,9 @@ def _stat(path: Path) -> Any:
 
 
 def _broken(format: Format, problem: str, paths: list[Path]) -> Facts:
+    """`problem` may quote the file, whose bytes are anyone's."""
     size, created = _on_disk(paths)
-    return Facts(format=format, problem=problem, size=size, created=created)
+    return Facts(format=format, problem=one_line(problem), size=size, created=created)
 
 
 def _on_disk(paths: list[Path]) -> tuple[int, int]:

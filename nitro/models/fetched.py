@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from nitro.system import folders
+from nitro.system import folders, named_faults
 
 FILE, LOCK = "fetched.json", "fetched.lock"
 MAX_BYTES = 2**24
@@ -91,7 +91,8 @@ def _store(records: dict[str, list[Record]]) -> None:
     file = folders.data() / FILE
     made = file.with_name(f"{FILE}.{os.getpid()}.tmp")
     try:
-        made.write_bytes(msgspec.json.format(msgspec.json.encode(records)))
+        with named_faults.on(file):
+            made.write_bytes(msgspec.json.format(msgspec.json.encode(records)))
         made.replace(file)
     finally:
         with contextlib.suppress(OSError):

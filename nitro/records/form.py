@@ -154,19 +154,24 @@ def lines_of(exchange: Exchange, template: Template | None, head: Head) -> list[
 
 
 def body(raw: bytes) -> tuple[Raw, str | None]:
-    """A body as a record has it: on one line where it is JSON, else as text."""
+    """A body as a record has it: on one line where it is JSON that can be read here, else as text: JSON may have
+    numbers for which there is no room."""
     if not raw:
         return NONE, None
     try:
-        raw.decode()  # the next line takes any bytes
+        raw.decode()  # the next lines take any bytes
+        msgspec.json.decode(raw)
         return Raw(msgspec.json.format(raw, indent=-1)), None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return NONE, raw.decode(errors="replace")
 
 
 def value(raw: Raw) -> Any:
-    """The JSON in a field of an exchange."""
-    return msgspec.json.decode(raw)
+    """The JSON in a field of an exchange. Raises RecordError."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise RecordError(f"this is no line of a record: {error}") from None
 
 
 def raw(value: Any) -> Raw:

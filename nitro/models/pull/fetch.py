@@ -13,6 +13,7 @@ from nitro.models.pull.partial import SUFFIX, key
 from nitro.models.pull.report import Began, Event, Report
 from nitro.models.pull.transfer import Stopped, Transfer, Wait
 from nitro.models.repository import Repository, RepositoryFile
+from nitro.system import named_faults
 
 AT_ONCE = 4
 SPARE = 64 * 10**6  # bytes of disk that are left free
@@ -47,7 +48,8 @@ def fetch(
             except queue.Empty:
                 return
             try:
-                ended.put((file, transfer.fetch(file)))
+                with named_faults.on(hub.cache):
+                    ended.put((file, transfer.fetch(file)))
             except Exception as error:
                 ended.put((file, error))
 

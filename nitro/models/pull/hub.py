@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from nitro import __version__
 from nitro.errors import PullError
 from nitro.models.repository import Repository, RepositoryFile
+from nitro.system import named_faults
 
 TIMEOUT = 30.0  # seconds of silence
 MAX_TEXT = 2**22  # bytes of config.json
@@ -127,7 +128,8 @@ class Hub:
         ref = self.folder(repository) / "refs" / revision
         ref.parent.mkdir(parents=True, exist_ok=True)
         new = ref.with_name(f"{ref.name}.{os.getpid()}.tmp")
-        new.write_text(repository.commit)
+        with named_faults.on(ref):
+            new.write_text(repository.commit)
         new.replace(ref)
 
 

@@ -11,6 +11,7 @@ from typing import BinaryIO, Self
 from nitro.errors import PullError
 from nitro.models import fetched
 from nitro.models.repository import RepositoryFile
+from nitro.system import named_faults
 
 SUFFIX = fetched.PARTIAL  # huggingface_hub's own partial files end in .incomplete, too
 BLOCK = 2**20
@@ -76,7 +77,8 @@ class Partial:
         """Append. Raises OSError; what has been written by then counts."""
         view = memoryview(data)
         while view:
-            written = self._stream.write(view)
+            with named_faults.on(self.path):
+                written = self._stream.write(view)
             assert written is not None  # a file never blocks
             self._hash.update(view[:written])
             self.have += written
@@ -97,5 +99,6 @@ class Partial:
                 f"{self._file.path} came with another content than the hub says (its hash differs), and was removed. "
                 f"Run the command again; if that repeats, the proxy or the mirror in between is at fault.",
             )
-        os.fsync(self._stream.fileno())
+        with named_faults.on(self.path):
+            os.fsync(self._stream.fileno())
         self.path.replace(self._blob)
