@@ -17,7 +17,7 @@ from uvicorn.config import Config
 from nitro import __version__, loading
 from nitro.api.app import make_app
 from nitro.api.auth import Guard
-from nitro.api.connections import ConnectionLimits, Connections
+from nitro.api.connections import Connections
 from nitro.api.http_protocol import HttpProtocol, bounded
 from nitro.api.http_server import HttpServer
 from nitro.api.readers import READERS, WARM_UP
@@ -80,7 +80,9 @@ class Server:
         guard = _guard(config)
         requests = Requests()
         self.live = Feed(Watches(self.models, metrics), requests, __version__)
-        self.intake = Intake(readers=READERS, first=self._launch.intake, media=config.media_limits())
+        self.intake = Intake(
+            config.read_seconds, READERS, self._launch.intake, config.media_limits(), config.read_memory
+        )
         self.service = GenerationService(self.models, self.intake, metrics, config.strict, requests)
         overflow = config.embedding_overflow
         embedding = EmbeddingService(self.models, self.intake, metrics, config.strict, overflow, requests)
@@ -104,7 +106,7 @@ class Server:
             self.recorder,
             self.live,
         )
-        limits = ConnectionLimits(most=self._launch.max_connections)
+        limits = config.connection_limits(self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
         self._http = HttpServer(
             Config(

@@ -165,11 +165,13 @@ class AdapterDropped(WireMessage, frozen=True):
 
 
 class Rejected(WireMessage, frozen=True):
-    """This request cannot run; `param` names the parameter at fault, None: the prompt."""
+    """This request cannot run; `param` names the parameter at fault, None: the prompt. `busy`: it is not at fault, and
+    may be sent again."""
 
     id: int
     message: str
     param: str | None = None
+    busy: bool = False
 
 
 class TooLong(WireMessage, frozen=True):

@@ -142,7 +142,8 @@ class Generations:
 
     def rejected(self, message: messages.Rejected) -> None:
         """A request cannot run."""
-        self._fail(message.id, PromptRejected(message.message, message.param))
+        error = EngineBusy(message.message) if message.busy else PromptRejected(message.message, message.param)
+        self._fail(message.id, error)
 
     def too_long(self, message: messages.TooLong) -> None:
         """A request does not fit into the context."""

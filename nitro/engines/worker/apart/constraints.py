@@ -12,8 +12,8 @@ from nitro.engines.constraints.grammar_errors import CompileCancelled, GrammarEr
 from nitro.engines.constraints.grammar_matcher import GrammarMatcher
 from nitro.engines.runner import Tokenizer
 from nitro.engines.types import Constraint, ModelInfo
-from nitro.engines.worker.apart.processes import Processes
-from nitro.engines.worker.apart.questions import Approve, Approved, Limits, NotEnforceable
+from nitro.engines.worker.apart.apart import Apart
+from nitro.engines.worker.apart.questions import Approve, Approved, NotEnforceable
 from nitro.engines.worker.jobs import Abandoned, TooMuch
 from nitro.system.frames import encode
 
@@ -24,12 +24,11 @@ MAX_KNOWN_BYTES = 2**25  # of their grammars
 class ConstraintCompiler:
     """For one model. Any thread may use it; each matcher belongs to one thread at a time."""
 
-    def __init__(self, tokenizer: Tokenizer, info: ModelInfo, processes: Processes | None, limits: Limits):
-        """`processes`: None where the tokenizer cannot be made elsewhere; then all is done here, without limits."""
+    def __init__(self, tokenizer: Tokenizer, info: ModelInfo, apart: Apart | None):
+        """`apart`: None: all is done here, without limits."""
         self._tokenizer = tokenizer
         self._info = info
-        self._processes = processes
-        self._limits = limits
+        self._apart = apart
         self._compiler: GrammarCompiler | None = None  # made with the first constraint
         self._making = threading.Lock()
         self._known: OrderedDict[bytes, ApprovedConstraint | str] = OrderedDict()  # str: why it is refused
@@ -39,7 +38,7 @@ class ConstraintCompiler:
     def compile(self, constraint: Constraint, is_wanted: Callable[[], bool]) -> tuple[GrammarMatcher, list[str]]:
         """A matcher, and what is let through of schemas that are not strict. Raises GrammarError, whatever is wrong
         with it, NoHelp, and CompileCancelled once it is not wanted."""
-        if self._processes is None:
+        if self._apart is None:
             compiler = self._made()
             return compiler.matcher(constraint, is_wanted), compiler.unenforced(constraint)
         key = blake2b(encode(constraint), digest_size=16).digest()
@@ -48,24 +47,22 @@ class ConstraintCompiler:
             if known is not None:
                 self._known.move_to_end(key)
         if known is None:
-            known = self._ask(self._processes, constraint, is_wanted)
+            known = self._ask(self._apart, constraint, is_wanted)
             self._remember(key, known)
         if isinstance(known, str):
             raise GrammarError(known)
         return self._made().follow(known), known.unenforced
 
-    def _ask(
-        self, processes: Processes, constraint: Constraint, is_wanted: Callable[[], bool]
-    ) -> ApprovedConstraint | str:
+    def _ask(self, apart: Apart, constraint: Constraint, is_wanted: Callable[[], bool]) -> ApprovedConstraint | str:
         """Raises GrammarError, NoHelp, CompileCancelled."""
-        processes.prepare()
+        apart.processes.prepare()
         self._made()  # while it begins
         try:
-            answer = processes.ask(Approve(constraint, self._limits), is_wanted)
+            answer = apart.processes.ask(Approve(constraint, apart.compiling), is_wanted)
         except Abandoned:
             raise CompileCancelled from None
         except TooMuch as error:
-            return f"To compile it takes {error}."
+            return f"Compiling it {error}."
         if isinstance(answer, NotEnforceable):
             raise GrammarError(answer.problem, answer.param)
         assert isinstance(answer, Approved)

@@ -40,9 +40,10 @@ def _always() -> bool:
 class Processes:
     """Any thread may ask. `close` ends those that are idle."""
 
-    def __init__(self, recipe: TokenizerRecipe, info: ModelInfo):
-        """For this model, whose tokenizer `recipe` makes."""
-        self._begin = frames.frame(Begin(recipe, info))
+    def __init__(self, recipe: Callable[[], TokenizerRecipe], info: ModelInfo):
+        """For this model. `recipe`: makes that of its tokenizer."""
+        self._recipe = recipe
+        self._info = info
         self._lock = threading.Lock()
         self._idle: list[tuple[float, _Process]] = []  # and since when, the longest first
         self._timer: threading.Timer | None = None
@@ -68,7 +69,7 @@ class Processes:
             if self._idle:
                 return
         with contextlib.suppress(NoHelp):
-            self._rest(_Process(self._begin))
+            self._rest(self._begun())
 
     def close(self) -> None:
         """End those that are idle now."""
@@ -84,10 +85,14 @@ class Processes:
             with self._lock:
                 process = self._idle.pop()[1] if self._idle else None
             if process is None:
-                return _Process(self._begin)
+                return self._begun()
             if process.lives:
                 return process
             process.end()
+
+    def _begun(self) -> "_Process":
+        """Raises NoHelp."""
+        return _Process(frames.frame(Begin(self._recipe(), self._info)))
 
     def _rest(self, process: "_Process") -> None:
         with self._lock:
@@ -187,13 +192,13 @@ class _Process:
             log.error("a process apart ended with status %d before it had its tokenizer", status)
             return NoHelp("The process for it did not begin.")
         if status == -signal.SIGPROF:
-            return TooMuch(f"more than {limits.seconds:g} seconds of computing")
+            return TooMuch(f"takes more than {limits.seconds:g} seconds of computing (--{limits.name}-seconds)")
         how = signals.name_of(-status) if status < 0 else f"status {status}"
         log.warning("a process apart ended at its work: %s", how)
         if status == -signal.SIGABRT:  # as libraries end that get no memory
             return TooMuch(f"{_memory(limits)}, or the library fails at it ({how})")
-        return TooMuch(f"the life of the process that tried ({how})")
+        return TooMuch(f"has ended the process that did it ({how})")
 
 
 def _memory(limits: Limits) -> str:
-    return f"more than {limits.memory} MiB of memory"
+    return f"takes more than {limits.memory} MiB of memory (--{limits.name}-memory)"

@@ -16,6 +16,7 @@ from nitro.system.frames import WireMessage
 class Limits(msgspec.Struct, frozen=True):
     """Of one question."""
 
+    name: str  # the flags that set them begin with it
     seconds: float  # of processor time
     memory: int  # MiB, beside what the process takes by itself
 

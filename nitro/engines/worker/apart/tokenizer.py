@@ -5,8 +5,8 @@ import array
 from typing import Any
 
 from nitro.engines.runner import Tokenizer
-from nitro.engines.worker.apart.processes import Processes
-from nitro.engines.worker.apart.questions import Encode, Encoded, Limits
+from nitro.engines.worker.apart.apart import Apart
+from nitro.engines.worker.apart.questions import Encode, Encoded
 
 HERE = 2**15  # characters of a text that is read in this process, in milliseconds
 
@@ -14,10 +14,10 @@ HERE = 2**15  # characters of a text that is read in this process, in millisecon
 class GuardedTokenizer:
     """See runner.Tokenizer. Both kinds of `encode` raise TooMuch and NoHelp."""
 
-    def __init__(self, tokenizer: Tokenizer, processes: Processes, limits: Limits):
+    def __init__(self, tokenizer: Tokenizer, apart: Apart):
         self._tokenizer = tokenizer
-        self._processes = processes
-        self._limits = limits
+        self._processes = apart.processes
+        self._limits = apart.tokenizing
         self.token_bytes = tokenizer.token_bytes
         self.vocabulary_text = tokenizer.vocabulary_text
 
