@@ -124,7 +124,7 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
         Meta(
             ge=8,
             le=2**10,
-            description="Largest head of a request, in KiB. A line of it may take an eighth. Larger ones get 431 or 414.",
+            description="Largest head of a request, in KiB; a line of it takes an eighth at most. Larger ones get 431.",
         ),
     ] = 64
     head_seconds: Annotated[float, Meta(gt=0, le=3600, description="Time that the head of a request may take.")] = 20.0
@@ -138,17 +138,19 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     min_rate: Annotated[
         int,
         Meta(
-            ge=1, le=2**20, description="Bytes a second, beside these times, that a client must send of a body and read."
+            ge=1, le=2**20, description="Bytes a second that a client must send of a body, or read, beside these times."
         ),
     ] = 500
     max_unread: Annotated[
         int,
-        Meta(ge=1, le=2**16, description="MiB of a stream that are held for a client that does not read. Then it ends."),
+        Meta(
+            ge=1, le=2**16, description="MiB of a stream that are held for a client that does not read; then it ends."
+        ),
     ] = 4
     max_connections: (
         Annotated[
             int,
-            Meta(ge=1, le=2**16, description="Connections at once. Default: 4096, or what the limit of open files allows."),
+            Meta(ge=1, le=2**16, description="Connections at once. Default: 4096, or what open files allow."),
         ]
         | None
     ) = None

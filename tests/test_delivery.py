@@ -39,6 +39,10 @@ class Texts:
     def ended(self) -> bool:
         return not self._bursts
 
+    @property
+    def held(self) -> int:
+        return sum(len(text or "") for text in self._bursts)
+
     def take(self) -> list[Event]:
         text = self._bursts.pop(0)
         return [] if text is None else [TextDelta(0, text)]
@@ -60,6 +64,7 @@ class Client:
         self.written: list[bytes] = []
         self.held_from: int | None = None  # the write from which on they may wait
         self.room = room
+        self.waited_for: list[int] = []  # bytes that were held each time
 
     @property
     def full(self) -> bool:
@@ -68,6 +73,9 @@ class Client:
     def write(self, data: bytes) -> None:
         self.room -= 1
         self.written.append(data)
+
+    def wait(self, held: int) -> None:
+        self.waited_for.append(held)
 
     def hold(self) -> None:
         self.held_from = len(self.written)
@@ -162,6 +170,7 @@ def test_a_client_that_does_not_read_is_waited_for() -> None:
         assert source.listener
         source.listener()
         assert client.written == [b"<"] and not source.ended
+        assert client.waited_for == [2, 2], "it may give the client up"
         client.room = 1
         client.on_room()
         client.on_room()
@@ -255,6 +264,22 @@ def test_a_generation_tells_once_of_all_that_came_and_again_of_what_is_left() ->
         generation.tell()
         assert [output.tokens for _, output in generation.take()] == [[MAX_BURST]]
         assert generation.take() == [] and owner.changes == 2
+
+    run(scenario)
+
+
+def test_what_nobody_takes_of_a_generation_is_weighed() -> None:
+    """The longer it waits the more, and nothing once it is taken."""
+
+    async def scenario() -> None:
+        generation = Generation(Owner(), [7], 1, b"")
+        weights = []
+        for _ in range(3):
+            generation.deliver(Output(7, [1, 2], [b"a" * 1000, b"b"]))
+            weights.append(generation.held)
+        assert weights[0] > 1000 and weights == [weights[0], 2 * weights[0], 3 * weights[0]]
+        generation.take()
+        assert generation.held == 0
 
     run(scenario)
 

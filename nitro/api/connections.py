@@ -117,8 +117,8 @@ class Connections(Generic[C]):
 
     def unread(self, connection: C, waiting: int) -> bool:
         """Note, once a second or so, how many bytes wait until the client reads. Returns whether it reads fast enough:
-        it may pause for `unread`, and in all take `unread` and a second per `rate` bytes. Bytes that are written between
-        two calls hide as many that were read."""
+        it may pause for `unread`, and in all take `unread` and a second per `rate` bytes. What is written between two
+        calls hides as much that was read."""
         if not waiting or connection not in self._entries:
             self.has_read(connection)
             return True

@@ -170,7 +170,7 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
         Meta(
             gt=0, le=3600, description="Processor time that a request's schemas, grammar and regex may take to compile."
         ),
-    ] = 5.0
+    ] = 10.0
     compile_memory: Annotated[
         int, Meta(ge=16, le=2**20, description="Memory that compiling them may take, in MiB. On Linux only.")
     ] = 1024

@@ -66,9 +66,10 @@ class Intake:
         media: MediaLimits = DEFAULT_LIMITS,
         memory: int = spawn.MEMORY,
     ):
-        """`seconds`: processor time for a small request. `memory`: MiB of address space of each process. `readers`: those that every process imports before its first
+        """`seconds`: processor time for a small request. `readers`: those that every process imports before its first
         request, as "module:function"; any other is imported when it is needed. `first`: a process that has begun, for
-        small requests. `media`: the limits of requests' images and sounds."""
+        small requests. `media`: the limits of requests' images and sounds. `memory`: MiB of address space of each
+        process."""
         self._seconds = seconds
         self._media = media
         self._small = _Lane(readers, idle=None, first=first, media=media, memory=memory)

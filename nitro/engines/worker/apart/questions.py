@@ -1,8 +1,8 @@
 """What the engine process asks of a process apart, and what it answers: frames on a socket pair, one after the other.
 
-    Begin   → Begun                                     once
-    Approve → Approved | NotEnforceable | NoMemory
-    Encode  → Encoded | NoMemory
+Begin   → Begun                                     once
+Approve → Approved | NotEnforceable | NoMemory
+Encode  → Encoded | NoMemory
 """
 
 import msgspec
