@@ -28,8 +28,8 @@ HEAD = """# Limits
 
 `make docs` writes this file.
 
-What a client sends, leaves unread or has computed is bounded, so that no request holds up the others or the server. What
-exceeds a limit ends alone. A limit with a flag is an option of `nitro serve`, and a setting of [nitro.toml](settings.md).
+What a client sends, leaves unread or has computed is bounded, so that no request holds up the others or the server. What exceeds
+a limit ends alone. A limit with an option can be set for `nitro serve`, and in [nitro.toml](settings.md).
 Statuses and codes are explained in [errors](errors.md).
 
 """
@@ -71,7 +71,11 @@ LIMITS: dict[str, list[Limit]] = {
         Limit("headers", f"{http_protocol.MAX_HEADERS}", "431", "test_protocol::test_a_head_that_is_too_large"),
         Limit("time for the head", "{} s", "408", "test_protocol::test_half_a_head", "head_seconds"),
         Limit(
-            "body", "{} MiB", "413; it is never held in memory", "test_protocol::test_a_body_beyond_the_limit", "max_body"
+            "body",
+            "{} MiB",
+            "413; it is never held in memory",
+            "test_protocol::test_a_body_beyond_the_limit",
+            "max_body",
         ),
         Limit("pause in a body", "{} s", "408", "test_protocol::test_half_a_body", "body_seconds"),
         Limit(
@@ -197,7 +201,12 @@ LIMITS: dict[str, list[Limit]] = {
         ),
     ],
     "Contents of a request": [
-        Limit("messages; parts of one content", f"{messages.MAX_MESSAGES:,} each", "400", "test_intake::test_caps_say_their_number"),
+        Limit(
+            "messages; parts of one content",
+            f"{messages.MAX_MESSAGES:,} each",
+            "400",
+            "test_intake::test_caps_say_their_number",
+        ),
         Limit(
             "tools; calls of a message; all tools together",
             f"{tools.MAX_TOOLS:,}; {tools.MAX_TOOLS:,}; {_kib(MAX_TOOLS_BYTES)}",
@@ -205,8 +214,18 @@ LIMITS: dict[str, list[Limit]] = {
             "test_intake::test_caps_say_their_number",
         ),
         Limit("`n`, `best_of`", f"{requests.MAX_CHOICES}", "400", "test_intake::test_caps_say_their_number"),
-        Limit("choices of all prompts together", f"{parse.MAX_SEQUENCES:,}", "400", "test_intake::test_caps_say_their_number"),
-        Limit("`stop`", f"{requests.MAX_STOPS} texts of 1,000 characters", "400", "test_intake::test_caps_say_their_number"),
+        Limit(
+            "choices of all prompts together",
+            f"{parse.MAX_SEQUENCES:,}",
+            "400",
+            "test_intake::test_caps_say_their_number",
+        ),
+        Limit(
+            "`stop`",
+            f"{requests.MAX_STOPS} texts of 1,000 characters",
+            "400",
+            "test_intake::test_caps_say_their_number",
+        ),
         Limit(
             "`logit_bias`",
             f"{logit_bias.MAX_BIASES:,} entries, {logit_bias.MAX_BIASED_TEXTS} of them texts",
@@ -235,7 +254,7 @@ LIMITS: dict[str, list[Limit]] = {
             "inputs to embed; documents to rank",
             f"{embedding_request.MAX_INPUTS:,}; {rerank_request.MAX_DOCUMENTS:,}",
             "400",
-            "test_embeddings::MAX_INPUTS",
+            "test_embeddings::test_a_request_has_a_number_of_texts",
         ),
         Limit(
             "JSON with comments, trailing commas or cut Unicode characters",
