@@ -28,8 +28,8 @@ HEAD = """# Limits
 
 `make docs` writes this file.
 
-What a client sends, leaves unread or has computed is bounded, so that no request holds up the others or the server. What exceeds
-a limit ends alone. A limit with an option can be set for `nitro serve`, and in [nitro.toml](settings.md).
+What a client sends, leaves unread or has computed is bounded, so that no request holds up the others or the server.
+What exceeds a limit ends alone. A limit with an option can be set for `nitro serve`, and in [nitro.toml](settings.md).
 Statuses and codes are explained in [errors](errors.md).
 
 """

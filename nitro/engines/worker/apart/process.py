@@ -86,9 +86,9 @@ def _made(recipe: TokenizerRecipe) -> Tokenizer:
 @contextlib.contextmanager
 def _limited(limits: Limits) -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    room = _address_space() + limits.memory * 2**20
-    if hard == resource.RLIM_INFINITY or room < hard:
-        resource.setrlimit(resource.RLIMIT_AS, (room, hard))
+    if mapped := _address_space():
+        room = mapped + limits.memory * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (room if hard == resource.RLIM_INFINITY else min(room, hard), hard))
     signal.setitimer(signal.ITIMER_PROF, limits.seconds)
     try:
         yield
@@ -97,13 +97,12 @@ def _limited(limits: Limits) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def _address_space() -> int:
-    """Bytes that this process has mapped; an upper bound where the system does not say."""
+def _address_space() -> int | None:
+    """Bytes that this process has mapped; None where the system does not say, nor keep to a limit."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     except OSError:
-        return 2**46
-    return pages * resource.getpagesize()
+        return None
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ class Processes:
             if self._idle:
                 return
         with contextlib.suppress(NoHelp):
-            self._rest(self._begun())
+            self._rest(self._started())
 
     def close(self) -> None:
         """End those that are idle now."""
@@ -85,12 +85,12 @@ class Processes:
             with self._lock:
                 process = self._idle.pop()[1] if self._idle else None
             if process is None:
-                return self._begun()
+                return self._started()
             if process.lives:
                 return process
             process.end()
 
-    def _begun(self) -> "_Process":
+    def _started(self) -> "_Process":
         """Raises NoHelp."""
         return _Process(frames.frame(Begin(self._recipe(), self._info)))
 
@@ -130,9 +130,7 @@ class _Process:
         self._poll = select.poll()
         self._poll.register(self._spawned.sock, select.POLLIN)
         self._received = b""
-        self._begun = False
-        with contextlib.suppress(OSError):  # the first answer is missing, which is told
-            self._spawned.sock.sendall(begin)
+        self._begin: bytes | None = begin  # to be sent: it may be megabytes, and nothing reads them yet
 
     @property
     def lives(self) -> bool:
@@ -146,8 +144,10 @@ class _Process:
     def ask(self, question: Question, is_wanted: Callable[[], bool]) -> Answer:
         """Raises what Processes.ask does."""
         try:
-            if not self._begun:
-                self._begun = isinstance(self._answer(BEGIN_SECONDS, is_wanted), Begun)
+            if self._begin is not None:
+                self._spawned.sock.sendall(self._begin)
+                assert isinstance(self._answer(BEGIN_SECONDS, is_wanted), Begun)
+                self._begin = None
             self._spawned.sock.sendall(frames.frame(question))
             answer = self._answer(WALL_CLOCK_FACTOR * question.limits.seconds, is_wanted)
         except TimeoutError:
@@ -188,7 +188,7 @@ class _Process:
             status = self._spawned.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             status = 0
-        if not self._begun:
+        if self._begin is not None:
             log.error("a process apart ended with status %d before it had its tokenizer", status)
             return NoHelp("The process for it did not begin.")
         if status == -signal.SIGPROF:
