@@ -24,8 +24,6 @@ from nitro.system.spawn import Spawned, spawn
 log = logging.getLogger("nitro.engine")
 
 PROCESS = "nitro.engines.worker.apart.process"
-# It needs no GPU: a library that finds none takes none of its memory, and begins sooner.
-ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
 IDLE = 60.0  # seconds without a question
 WALL_CLOCK_FACTOR = 10  # so much longer than its processor time a question may take by the clock
 BEGIN_SECONDS = 60.0  # by the clock, until a process has its tokenizer
@@ -123,7 +121,7 @@ class _Process:
     def __init__(self, begin: bytes):
         """Raises NoHelp."""
         try:
-            self._spawned: Spawned = spawn(PROCESS, environment=ENVIRONMENT)
+            self._spawned: Spawned = spawn(PROCESS)
         except OSError as error:
             raise NoHelp(f"No process can be had for it: {error}.") from None
         self._spawned.sock.settimeout(BEGIN_SECONDS)  # for what is sent; what is received is polled for
