@@ -5,7 +5,6 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from nitro.api.connections import ConnectionLimits
 from nitro.engines.adapters import BadAdapters, parse
 from nitro.engines.options import EngineOptions
 from nitro.engines.types import EngineSpec, Overflow
@@ -204,18 +203,6 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
             remote=self.allow_remote_media,
             fetch_seconds=self.remote_media_seconds,
             fetched_bytes=self.max_body * 2**20,
-        )
-
-    def connection_limits(self, most: int) -> ConnectionLimits:
-        """Of what clients may send and leave unread. `most`: connections that there can be."""
-        return ConnectionLimits(
-            head=self.head_seconds,
-            head_bytes=self.max_head * 2**10,
-            silence=self.body_seconds,
-            rate=self.min_rate,
-            unread=self.unread_seconds,
-            unread_bytes=self.max_unread * 2**20,
-            most=most,
         )
 
     def own_settings(self) -> tuple[str | None, ModelSettings]:

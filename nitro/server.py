@@ -14,7 +14,7 @@ from functools import partial
 
 from uvicorn.config import Config
 
-from nitro import __version__, loading
+from nitro import __version__, limits, loading
 from nitro.api.app import make_app
 from nitro.api.auth import Guard
 from nitro.api.connections import Connections
@@ -106,8 +106,8 @@ class Server:
             self.recorder,
             self.live,
         )
-        limits = config.connection_limits(self._launch.max_connections)
-        self.connections: Connections[HttpProtocol] = Connections(limits)
+        connections = limits.of_connections(config, self._launch.max_connections)
+        self.connections: Connections[HttpProtocol] = Connections(connections)
         self._http = HttpServer(
             Config(
                 app,

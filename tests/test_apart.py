@@ -241,7 +241,7 @@ def test_a_recipe_makes_the_same_tokenizer(model: Path, engine: str) -> None:
 
 @pytest.fixture
 def slow_server(serve: Callable):
-    return serve(engine="slow_tokenizers:SlowRunner", tokenize_seconds=0.3, context=2**16).ready()
+    return serve(engine="slow_tokenizers:SlowRunner", tokenize_seconds=0.3, context=2**17).ready()
 
 
 def ask(url: str, prompt: str, **fields: object) -> httpx.Response:

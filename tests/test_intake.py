@@ -107,7 +107,7 @@ def test_a_stopped_template_is_a_400_and_others_are_served(
 def test_a_request_that_takes_too_much_memory_is_refused(serve: Callable[..., RunningServer]) -> None:
     """Its process has the rest of its life before it."""
     server = serve(read_memory=256, read_seconds=CEILING).ready()
-    filled = b'{"messages": [{"role": "user", "content": "a"}], "x": [%s]}' % b",".join([b"{}"] * 2_000_000)
+    filled = b'{"messages": [{"role": "user", "content": "a"}], "x": [%s]}' % b",".join([b"{}"] * 4_000_000)
     reply = post(server, filled)
     assert reply.status_code == 400, reply.text
     assert reply.json()["error"]["message"] == "The request takes too much memory to be read."

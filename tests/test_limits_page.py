@@ -18,7 +18,7 @@ def test_the_page_is_the_table() -> None:
     assert limits.FILE.read_text(encoding="utf-8") == limits.text()
 
 
-@pytest.mark.parametrize("limit", limits.all_limits(), ids=lambda limit: limit.what[:40])
+@pytest.mark.parametrize("limit", list(limits.all_limits()), ids=lambda limit: limit.what[:40])
 def test_a_limit_names_a_test(limit: limits.Limit) -> None:
     file, _, name = limit.test.partition("::")
     assert f"def {name}(" in (TESTS / f"{file}.py").read_text(encoding="utf-8")

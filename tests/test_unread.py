@@ -101,7 +101,8 @@ def test_a_reply_that_nobody_reads_is_given_up(serve, ask: Ask, monkeypatch: pyt
     monkeypatch.setattr(http_server, "TICK", 0.01)
     server = serve(context=2**14, parallel=2).ready()
     silent = ask(server, stream=stream)
-    assert said(server, "/s"), "it has been generated" if not stream else ""
+    if not stream:
+        said(server, "/s")
     limit(server, unread=0.0)
     assert "0 seconds" in said(server, "does not read")
     rest_of(silent)
@@ -117,11 +118,11 @@ def test_the_kernel_holds_little(serve, ask: Ask) -> None:
     said(server, "/s")
 
     async def waiting() -> int:
-        (protocol,) = server.server._http.server_state.connections
-        assert isinstance(protocol, HttpProtocol)
-        return protocol.unread
+        protocols = server.server._http.server_state.connections
+        return sum(protocol.unread for protocol in protocols if isinstance(protocol, HttpProtocol))
 
     size = len(httpx.post(f"{server.url}/v1/completions", json=LONG, timeout=CEILING).content)
+    assert size > 8 * UNSENT
     assert size - server.run(waiting()) < 4 * UNSENT
 
 

@@ -170,7 +170,8 @@ class _Process:
             if not data:
                 raise ConnectionResetError
             self._received += data
-        return questions.decode_answer(payload)
+        answer: Begun | Answer = questions.decode_answer(payload)
+        return answer
 
     def _payload(self) -> bytes | None:
         """The next one, if all of it is here."""
