@@ -114,14 +114,14 @@ def test_a_reply_that_nobody_reads_is_given_up(serve, ask: Ask, monkeypatch: pyt
 def test_the_kernel_holds_little(serve, ask: Ask) -> None:
     """Of what is sent it takes megabytes by itself, which nobody would count."""
     server = serve(context=2**14).ready()
-    ask(server, stream=False)
+    ask(server, stream=False, max_tokens=12_000)
     said(server, "/s")
 
     async def waiting() -> int:
         protocols = server.server._http.server_state.connections
         return sum(protocol.unread for protocol in protocols if isinstance(protocol, HttpProtocol))
 
-    size = len(httpx.post(f"{server.url}/v1/completions", json=LONG, timeout=CEILING).content)
+    size = len(httpx.post(f"{server.url}/v1/completions", json={**LONG, "max_tokens": 12_000}, timeout=CEILING).content)
     assert size > 8 * UNSENT
     assert size - server.run(waiting()) < 4 * UNSENT
 

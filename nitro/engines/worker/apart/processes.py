@@ -24,7 +24,7 @@ from nitro.system.spawn import Spawned, spawn
 log = logging.getLogger("nitro.engine")
 
 PROCESS = "nitro.engines.worker.apart.process"
-IDLE = 60.0  # seconds without a question
+IDLE = 300.0  # seconds without a question
 WALL_CLOCK_FACTOR = 10  # so much longer than its processor time a question may take by the clock
 BEGIN_SECONDS = 60.0  # by the clock, until a process has its tokenizer
 LOOK = 0.25  # seconds between two looks whether somebody waits for the answer
