@@ -2,9 +2,12 @@
 
 import json
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
+import certificates
 import httpx
 import pytest
 from msgspec.structs import replace
@@ -24,16 +27,27 @@ def ask() -> Iterator[Ask]:
     with ExitStack() as stack:
 
         def ask(server: RunningServer, **fields: object) -> socket.socket:
-            sock = stack.enter_context(socket.socket())
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
-            sock.settimeout(CEILING)
-            sock.connect(("127.0.0.1", server.server.port))
+            sock = stack.enter_context(connected(server))
             body = json.dumps({**LONG, **fields}).encode()
             head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
             sock.sendall(head % len(body) + body)
             return sock
 
         yield ask
+
+
+def connected(server: RunningServer) -> socket.socket:
+    """By TCP, over TLS where the server has it, or by its Unix socket."""
+    config = server.server.config
+    sock = socket.socket(socket.AF_UNIX if config.uds else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
+    sock.settimeout(CEILING)
+    sock.connect(str(config.uds) if config.uds else ("127.0.0.1", server.server.port))
+    if not config.tls_cert:
+        return sock
+    anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+    return anyone.wrap_socket(sock)
 
 
 def limit(server: RunningServer, **limits: float) -> None:
@@ -95,11 +109,18 @@ def test_one_that_reads_late_gets_all_of_it(serve, ask: Ask) -> None:
     assert sum(len(each["tokens"]) for each in scored) == LONG["max_tokens"]
 
 
+@pytest.mark.parametrize("way", ["tcp", "tls", "unix"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_reply_that_nobody_reads_is_given_up(serve, ask: Ask, monkeypatch: pytest.MonkeyPatch, stream: bool) -> None:
+def test_a_reply_that_nobody_reads_is_given_up(
+    serve, ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stream: bool, way: str
+) -> None:
     """After a time, also where it is whole, so that its request is over long ago."""
     monkeypatch.setattr(http_server, "TICK", 0.01)
-    server = serve(context=2**14, parallel=2).ready()
+    pair = certificates.make(tmp_path, "nitro") if way == "tls" else None
+    transport = (
+        {"tls_cert": pair.cert, "tls_key": pair.key} if pair else {"uds": tmp_path / "s"} if way == "unix" else {}
+    )
+    server = serve(context=2**14, parallel=2, **transport).ready()
     silent = ask(server, stream=stream)
     if not stream:
         said(server, "/s")

@@ -91,7 +91,8 @@ class HttpProtocol(HttpToolsProtocol):
     def unread(self) -> int:
         """Bytes that wait until the client reads; 0 while a reply goes on that adds to them."""
         if self.flow.write_paused or self._connections.state(self) is not ConnectionState.BUSY:
-            return self.transport.get_write_buffer_size()
+            encrypted = self.below.get_write_buffer_size() if self.below else 0
+            return self.transport.get_write_buffer_size() + encrypted
         return 0
 
     def does_not_read(self, how: str) -> None:

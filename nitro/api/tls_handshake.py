@@ -25,6 +25,8 @@ PLAIN = "HTTP_REQUEST"  # OpenSSL's name of what a client without TLS sends
 class Handshake(asyncio.Protocol):
     """One connection, until `make` makes its HttpProtocol."""
 
+    unread = 0  # bytes that wait until the client reads: see HttpProtocol
+
     def __init__(
         self,
         connections: Connections[Any],
