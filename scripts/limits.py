@@ -163,6 +163,13 @@ LIMITS: dict[str, list[Limit]] = {
             "tokenize_memory",
         ),
         Limit(
+            "main memory of an engine (Linux)",
+            "none by default",
+            "the engine ends, and is started again; its requests get a 503",
+            "test_memory_bound::test_a_process_is_held_to_what_it_may_allocate",
+            "engine_memory",
+        ),
+        Limit(
             "bodies that wait to be read, of large and of small requests",
             f"{_kib(lanes.MAX_HELD)} each",
             "429",

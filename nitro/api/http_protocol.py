@@ -92,7 +92,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     @property
     def unread(self) -> int:
-        """Bytes that wait until the client reads; 0 while a reply goes on that adds to them."""
+        """Bytes that wait until the client reads; 0 while a reply goes on that adds to them. What TLS has encrypted is
+        not seen; to close, TLS has a time of its own."""
+        if self.scheme == "https" and self.transport.is_closing():
+            return 0
         if self.flow.write_paused or self._connections.state(self) is not ConnectionState.BUSY:
             return self.transport.get_write_buffer_size()
         return 0
