@@ -144,7 +144,14 @@ def test_a_whole_reply_is_one_write(length: bytes | None) -> None:
     socket = SimpleNamespace(write=written.append, is_closing=lambda: False)
     transport = _ReplyTransport(SimpleNamespace(transport=socket, end=None, hold_back=None))  # type: ignore[arg-type]
     writer = ReplyWriter(SimpleNamespace(), transport)  # type: ignore[arg-type]
-    scope = {"type": "http", "path": "/", "method": "GET", "headers": [], "extensions": {EXTENSION: writer}}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "path": "/",
+        "method": "GET",
+        "headers": [],
+        "extensions": {EXTENSION: writer},
+    }
+    scope |= {"client": ("127.0.0.1", 1), "scheme": "http", "server": ("127.0.0.1", 2), "root_path": ""}
 
     async def send(message: Any) -> None:
         transport.write(b"head" if message["type"] == "http.response.start" else message["body"])
