@@ -162,7 +162,7 @@ def test_a_whole_reply_is_one_write(length: bytes | None) -> None:
         await send({"type": "http.response.body", "body": b"ab", "more_body": False})
 
     app.routes = []  # type: ignore[attr-defined]
-    guard = SimpleNamespace(cors=lambda *_: {}, check=lambda *_: None)
+    guard = SimpleNamespace(cors=lambda *_: {}, check=lambda *_: None, check_host=lambda *_: None)
     metrics = SimpleNamespace(answered=lambda *_: None)
     middleware = RequestMiddleware(app, guard, metrics, max_body=1)  # type: ignore[arg-type]
     asyncio.run(middleware(scope, None, send))  # type: ignore[arg-type]

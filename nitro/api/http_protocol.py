@@ -94,11 +94,12 @@ class HttpProtocol(HttpToolsProtocol):
     def unread(self) -> int:
         """Bytes that wait until the client reads; 0 while a reply goes on that adds to them. What TLS has encrypted is
         not seen; to close, TLS has a time of its own."""
-        if self.scheme == "https" and self.transport.is_closing():
+        if self._connections.state(self) is ConnectionState.BUSY and not self.flow.write_paused:
             return 0
-        if self.flow.write_paused or self._connections.state(self) is not ConnectionState.BUSY:
+        try:
             return self.transport.get_write_buffer_size()
-        return 0
+        except AttributeError:  # asyncio's TLS, once it was told twice to close
+            return 0
 
     def does_not_read(self, how: str) -> None:
         """End the connection of a client that reads too little, and with it what is done for that client alone."""
