@@ -96,6 +96,11 @@ class HttpProtocol(HttpToolsProtocol):
         not seen; to close, TLS has a time of its own."""
         if self._connections.state(self) is ConnectionState.BUSY and not self.flow.write_paused:
             return 0
+        return self._written
+
+    @property
+    def _written(self) -> int:
+        """Bytes of replies that are not sent yet."""
         try:
             return self.transport.get_write_buffer_size()
         except AttributeError:  # asyncio's TLS, once it was told twice to close
@@ -268,7 +273,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _leave(self) -> None:
         """Wait for no word of a client that is between two requests: TLS has said that it ends, and that is enough
         (RFC 8446, section 6.1). What is said goes out in this turn of the event loop."""
-        if self.scheme == "https" and self.transport.is_closing() and not self.transport.get_write_buffer_size():
+        if self.scheme == "https" and self.transport.is_closing() and not self._written:
             self.loop.call_soon(self.transport.abort)
 
     def _refuse(self, error: ApiError) -> None:
