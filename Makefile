@@ -11,7 +11,7 @@
 # make lint     ruff and mypy
 # make bench    measure Nitro beside llama-server and others, which are built first; writes bench/results.md; ARGS="--rows 1,8"
 # make soak     hostile requests, kills and damaged models; writes soak/results.md; ARGS="--short" takes a few minutes
-# make docs     write docs/parameters.md, docs/architectures.md, docs/clients, and the pictures of docs/ and the table of docs/speed.md; examples into pages
+# make docs     write docs/parameters.md, docs/limits.md, docs/architectures.md, docs/clients, and the pictures of docs/ and the table of docs/speed.md; examples into pages
 # make site     the documentation as a site, in build/site/html; a warning or a dead link is an error
 # make clean    remove everything the other targets made, .venv included
 
@@ -82,6 +82,7 @@ soak:
 docs:
 	@$(PYTHON) scripts/install.py test
 	.venv/bin/python -m scripts.parameters
+	.venv/bin/python -m scripts.limits
 	.venv/bin/python -m scripts.clients
 	.venv/bin/python -m scripts.architectures
 	.venv/bin/python -m scripts.bench_chart

@@ -159,6 +159,53 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     max_body: Annotated[
         int, Meta(ge=1, le=2**20, description="Largest request body, in MiB. Larger ones get status 413.")
     ] = 32
+    max_head: Annotated[
+        int,
+        Meta(
+            ge=8,
+            le=2**10,
+            description="Largest head of a request, in KiB; a line of it takes an eighth at most. Larger ones get 431.",
+        ),
+    ] = 64
+    head_seconds: Annotated[float, Meta(gt=0, le=3600, description="Time that the head of a request may take.")] = 20.0
+    body_seconds: Annotated[
+        float, Meta(gt=0, le=3600, description="Time for which a client may send nothing of a body that it has begun.")
+    ] = 30.0
+    unread_seconds: Annotated[
+        float,
+        Meta(gt=0, le=86_400, description="Time for which a client may read nothing of a reply that waits for it."),
+    ] = 60.0
+    min_rate: Annotated[
+        int,
+        Meta(
+            ge=1, le=2**20, description="Bytes a second that a client must send of a body, or read, beside these times."
+        ),
+    ] = 500
+    max_unread: Annotated[
+        int,
+        Meta(
+            ge=1, le=2**16, description="MiB of a stream that are held for a client that does not read; then it ends."
+        ),
+    ] = 4
+    max_connections: (
+        Annotated[
+            int,
+            Meta(ge=1, le=2**16, description="Connections at once. Default: 4096, or what open files allow."),
+        ]
+        | None
+    ) = None
+    read_seconds: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=3600,
+            description="Processor time that a request may take to be read and put into the chat template, beside half "
+            "a second for each MiB.",
+        ),
+    ] = 2.0
+    read_memory: Annotated[
+        int, Meta(ge=256, le=2**20, description="Address space of a process that reads requests, in MiB. Linux only.")
+    ] = 4096
     allow_remote_media: Annotated[
         bool,
         Meta(description="Fetch images and sounds that requests name by http addresses of the public internet."),

@@ -32,6 +32,7 @@ class Launch:
 
     def __init__(self, config: ServeConfig):
         """Raises StartError: no such model, no certificate, a port in use."""
+        self._read_memory = config.read_memory
         self.source: ModelSource | None = None
         self.spec: EngineSpec | None = None
         if not config.no_model:
@@ -39,7 +40,7 @@ class Launch:
             self.spec = config.engine_spec(self.source.path, self.source.projector)
         elif config.model is not None:
             raise StartError(f"--no-model and a model to load, {config.model}, do not go together.")
-        self.max_connections, self.backlog = file_descriptors.connection_limits(file_descriptors.raise_limit())
+        self.max_connections, self.backlog = _connections(config.max_connections)
         if config.tls_cert and config.uds:
             raise StartError("--tls-cert and --uds do not go together: a Unix socket does not leave this machine.")
         self.certificates = _certificates(config)
@@ -60,7 +61,7 @@ class Launch:
                 self.engine = spawn.load(self.spec)
             from nitro.service.intake import spawn as intake  # while the engine starts
 
-            self.intake = intake.start(READERS)
+            self.intake = intake.start(READERS, self._read_memory)
 
     def end(self) -> None:
         """Close the socket and end the processes. It may be called again, and when they are closed already."""
@@ -85,6 +86,18 @@ def _source(config: ServeConfig) -> ModelSource:
     engine = str(own.options.get("engine", config.engine))
     place = str(own.path) if own.path else name if config.model else None
     return model_source.find(place, alias, engine, config.models)
+
+
+def _connections(wanted: int | None) -> tuple[int, int]:
+    """How many there may be, and how many may wait to be accepted. Raises StartError where the system allows fewer."""
+    descriptors = file_descriptors.raise_limit(file_descriptors.needed(wanted) if wanted else 0)
+    most, backlog = file_descriptors.connection_limits(descriptors, wanted or file_descriptors.MAX_CONNECTIONS)
+    if wanted and most < wanted:
+        raise StartError(
+            f"--max-connections {wanted}: this system lets a process open {descriptors} files, enough for {most} "
+            "connections. Raise its limit (ulimit -n, LimitNOFILE)."
+        )
+    return most, backlog
 
 
 def _certificates(config: ServeConfig) -> "Certificates | None":

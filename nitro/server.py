@@ -15,10 +15,10 @@ from functools import partial
 
 from uvicorn.config import Config
 
-from nitro import __version__, loading
+from nitro import __version__, limits, loading
 from nitro.api.app import make_app
 from nitro.api.auth import Guard
-from nitro.api.connections import ConnectionLimits, Connections
+from nitro.api.connections import Connections
 from nitro.api.http_protocol import HttpProtocol, bounded
 from nitro.api.http_server import HttpServer
 from nitro.api.readers import READERS, WARM_UP
@@ -93,7 +93,9 @@ class Server:
             metrics.add(partial(key_metrics.families, self.keys))
         requests = Requests()
         self.live = Feed(Watches(self.models, metrics), requests, __version__)
-        self.intake = Intake(readers=READERS, first=self._launch.intake, media=config.media_limits())
+        self.intake = Intake(
+            config.read_seconds, READERS, self._launch.intake, config.media_limits(), config.read_memory
+        )
         self.service = GenerationService(self.models, self.intake, metrics, config.strict, requests)
         overflow = config.embedding_overflow
         embedding = EmbeddingService(self.models, self.intake, metrics, config.strict, overflow, requests)
@@ -123,8 +125,8 @@ class Server:
             self.files.add(self.certificates.paths, self.certificates.read_again)
         if self.keys:
             self.files.add((self.keys.path,), self.keys.read_again)
-        limits = ConnectionLimits(most=self._launch.max_connections)
-        self.connections: Connections[HttpProtocol] = Connections(limits)
+        connections = limits.of_connections(config, self._launch.max_connections)
+        self.connections: Connections[HttpProtocol] = Connections(connections)
         self._http = HttpServer(
             Config(
                 app,

@@ -4,7 +4,7 @@ import pytest
 
 from nitro.api.connections import ConnectionLimits, Connections, ConnectionState
 
-LIMITS = ConnectionLimits(head=10.0, silence=20.0, rate=100, rest=30.0, most=3)
+LIMITS = ConnectionLimits(head=10.0, silence=20.0, rate=100, rest=30.0, unread=20.0, most=3)
 
 
 @pytest.fixture
@@ -89,3 +89,43 @@ def test_who_gives_way(connections: Connections[str]) -> None:
 def test_what_is_gone_is_not_heard_of(connections: Connections[str]) -> None:
     connections.move("a", ConnectionState.BODY)
     assert connections.body_received("a", 5) and len(connections) == 0
+
+
+@pytest.mark.parametrize("state", [ConnectionState.BUSY, ConnectionState.IDLE])
+def test_a_client_may_pause_but_must_read(connections: Connections[str], state: ConnectionState) -> None:
+    connections.add("a")
+    connections.move("a", state)
+    assert connections.unread("a", 1_000)
+    pass_time(connections, 20)
+    assert connections.unread("a", 1_000)
+    pass_time(connections, 1)
+    assert not connections.unread("a", 1_000)
+
+
+def test_one_that_reads_slowly_is_waited_for(connections: Connections[str]) -> None:
+    """At 200 bytes a second, with a pause between two reads."""
+    connections.add("a")
+    for waiting in range(400_000, 0, -4_000):
+        assert connections.unread("a", waiting)
+        pass_time(connections, 19)
+        assert connections.unread("a", waiting)
+    assert connections.unread("a", 0)
+    pass_time(connections, 1_000)
+    assert connections.unread("a", 1_000), "its time begins anew"
+
+
+def test_one_that_reads_a_trickle_is_not(connections: Connections[str]) -> None:
+    connections.add("a")
+    for second in range(30):
+        assert connections.unread("a", 400_000 - second) == (second <= 20)
+        pass_time(connections, 1)
+
+
+def test_room_for_more_begins_its_time_anew(connections: Connections[str]) -> None:
+    connections.add("a")
+    for _ in range(10):
+        assert connections.unread("a", 60_000)
+        pass_time(connections, 19)
+        connections.has_read("a")
+    connections.remove("a")
+    assert connections.unread("a", 60_000) and list(connections) == []

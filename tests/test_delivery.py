@@ -39,6 +39,10 @@ class Texts:
     def ended(self) -> bool:
         return not self._bursts
 
+    @property
+    def held(self) -> int:
+        return sum(len(text or "") for text in self._bursts)
+
     def take(self) -> list[Event]:
         text = self._bursts.pop(0)
         return [] if text is None else [TextDelta(0, text)]
@@ -60,6 +64,7 @@ class Client:
         self.written: list[bytes] = []
         self.held_from: int | None = None  # the write from which on they may wait
         self.room = room
+        self.waited_for: list[int] = []  # bytes that were held each time
 
     @property
     def full(self) -> bool:
@@ -68,6 +73,9 @@ class Client:
     def write(self, data: bytes) -> None:
         self.room -= 1
         self.written.append(data)
+
+    def wait(self, held: int) -> None:
+        self.waited_for.append(held)
 
     def hold(self) -> None:
         self.held_from = len(self.written)
@@ -106,7 +114,7 @@ def test_a_connection_holds_back_what_is_soon_followed_by_more() -> None:
     written: list[bytes] = []
     lost: list[bool] = []
     socket = SimpleNamespace(write=written.append, is_closing=lambda: bool(lost))
-    protocol = SimpleNamespace(transport=socket, end=lambda: written.append(b"end"))
+    protocol = SimpleNamespace(transport=socket, end=lambda: written.append(b"end"), hold_back=None)
     transport = _ReplyTransport(protocol)  # type: ignore[arg-type]
     transport.write(b"a")
     transport.hold()
@@ -134,9 +142,16 @@ def test_a_whole_reply_is_one_write(length: bytes | None) -> None:
     """One that tells its length; the head of another one goes out before its body is there."""
     written: list[bytes] = []
     socket = SimpleNamespace(write=written.append, is_closing=lambda: False)
-    transport = _ReplyTransport(SimpleNamespace(transport=socket, end=None))  # type: ignore[arg-type]
+    transport = _ReplyTransport(SimpleNamespace(transport=socket, end=None, hold_back=None))  # type: ignore[arg-type]
     writer = ReplyWriter(SimpleNamespace(), transport)  # type: ignore[arg-type]
-    scope = {"type": "http", "path": "/", "method": "GET", "headers": [], "extensions": {EXTENSION: writer}}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "path": "/",
+        "method": "GET",
+        "headers": [],
+        "extensions": {EXTENSION: writer},
+    }
+    scope |= {"client": ("127.0.0.1", 1), "scheme": "http", "server": ("127.0.0.1", 2), "root_path": ""}
 
     async def send(message: Any) -> None:
         transport.write(b"head" if message["type"] == "http.response.start" else message["body"])
@@ -147,7 +162,7 @@ def test_a_whole_reply_is_one_write(length: bytes | None) -> None:
         await send({"type": "http.response.body", "body": b"ab", "more_body": False})
 
     app.routes = []  # type: ignore[attr-defined]
-    guard = SimpleNamespace(cors=lambda *_: {}, check=lambda *_: None)
+    guard = SimpleNamespace(cors=lambda *_: {}, check=lambda *_: None, check_host=lambda *_: None)
     metrics = SimpleNamespace(answered=lambda *_: None)
     middleware = RequestMiddleware(app, guard, metrics, max_body=1)  # type: ignore[arg-type]
     asyncio.run(middleware(scope, None, send))  # type: ignore[arg-type]
@@ -162,6 +177,7 @@ def test_a_client_that_does_not_read_is_waited_for() -> None:
         assert source.listener
         source.listener()
         assert client.written == [b"<"] and not source.ended
+        assert client.waited_for == [2, 2], "it may give the client up"
         client.room = 1
         client.on_room()
         client.on_room()
@@ -255,6 +271,22 @@ def test_a_generation_tells_once_of_all_that_came_and_again_of_what_is_left() ->
         generation.tell()
         assert [output.tokens for _, output in generation.take()] == [[MAX_BURST]]
         assert generation.take() == [] and owner.changes == 2
+
+    run(scenario)
+
+
+def test_what_nobody_takes_of_a_generation_is_weighed() -> None:
+    """The longer it waits the more, and nothing once it is taken."""
+
+    async def scenario() -> None:
+        generation = Generation(Owner(), [7], 1, b"")
+        weights = []
+        for _ in range(3):
+            generation.deliver(Output(7, [1, 2], [b"a" * 1000, b"b"]))
+            weights.append(generation.held)
+        assert weights[0] > 1000 and weights == [weights[0], 2 * weights[0], 3 * weights[0]]
+        generation.take()
+        assert generation.held == 0
 
     run(scenario)
 

@@ -14,6 +14,8 @@ from runners import Gate
 from running import CEILING, RunningServer, raw_request
 
 from nitro.config import ServeConfig
+from nitro.service.embedding_request import MAX_INPUTS
+from nitro.service.rerank_request import MAX_DOCUMENTS
 
 ENCODER = "nitro.engines.backends.fake:FakeEncoder"
 WIDTH = 8
@@ -187,6 +189,16 @@ def test_a_model_that_makes_none(serve: Callable[..., RunningServer]) -> None:
     server = serve(engine="runners:WithoutEmbeddings").ready()
     assert "'WithoutEmbeddings' makes no embeddings" in refused(post(server, input="a"), "model")
     assert not httpx.get(f"{server.url}/v1/models").json()["data"][0]["capabilities"]["embeddings"]
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "most"), [("embeddings", "input", MAX_INPUTS), ("rerank", "documents", MAX_DOCUMENTS)]
+)
+def test_a_request_has_a_number_of_texts(fake_server: RunningServer, path: str, field: str, most: int) -> None:
+    asked = {"query": "a", field: ["a"] * (most + 1)}
+    refused = httpx.post(f"{fake_server.url}/v1/{path}", json=asked, timeout=CEILING)
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == field, refused.text
+    assert str(most) in refused.text
 
 
 def test_thousands_of_inputs_do_not_hold_up_others(serve: Callable[..., RunningServer], gate: Gate) -> None:

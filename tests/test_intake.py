@@ -104,6 +104,23 @@ def test_a_stopped_template_is_a_400_and_others_are_served(
     assert post(server, body(max_tokens=1)).status_code == 200
 
 
+def test_a_request_that_takes_too_much_memory_is_refused(serve: Callable[..., RunningServer]) -> None:
+    """Its process has the rest of its life before it."""
+    server = serve(read_memory=256, read_seconds=CEILING).ready()
+    filled = b'{"messages": [{"role": "user", "content": "a"}], "x": [%s]}' % b",".join([b"{}"] * 4_000_000)
+    reply = post(server, filled)
+    assert reply.status_code == 400, reply.text
+    assert reply.json()["error"]["message"] == "The request takes too much memory to be read."
+    large = pid(server, "_large")
+    assert post(server, filled).status_code == 400 and pid(server, "_large") == large
+    assert post(server, body(max_tokens=1)).status_code == 200
+
+
+def test_the_time_of_a_request_is_a_flag(serve: Callable[..., RunningServer]) -> None:
+    server = serve(read_seconds=0.7).ready()
+    assert server.server.intake._seconds == 0.7
+
+
 def test_a_template_that_is_none_is_told_each_time() -> None:
     async def work(reading: Intake) -> None:
         for _ in range(2):

@@ -16,7 +16,7 @@ from nitro.config import ServeConfig
 from nitro.errors import StartError
 from nitro.launch import Launch
 from nitro.server import Server
-from nitro.system import gc_tuning, packages
+from nitro.system import file_descriptors, gc_tuning, packages
 
 CONFIG = ServeConfig(engine=FAKE, port=0)
 
@@ -194,3 +194,22 @@ def test_who_asks_while_it_runs_waits(package: str, tmp_path: Path) -> None:
         assert found == [1]
     finally:
         del sys.modules["meeting"]
+
+
+def test_connections_that_the_system_does_not_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are asked for are had, or the start says what to do; without a word there are as many as can be."""
+    asked: list[int] = []
+
+    def raise_limit(more: int) -> int:
+        asked.append(more)
+        return 1000
+
+    monkeypatch.setattr(file_descriptors, "raise_limit", raise_limit)
+    with pytest.raises(
+        StartError, match=r"--max-connections 5000: .* 1000 files, enough for 436 connections.*ulimit -n"
+    ):
+        Launch(ServeConfig(engine=FAKE, port=0, max_connections=5000))
+    assert asked == [5000 * 2 + file_descriptors.RESERVED]
+    for wanted, most in ((400, 400), (None, 436)):
+        with Launch(ServeConfig(engine=FAKE, port=0, max_connections=wanted)) as launch:
+            assert launch.max_connections == most

@@ -317,7 +317,7 @@ def test_what_takes_long_is_known_as_such() -> None:
         > 20
     )
     assert {*lanes(encode_work(["a"], GenerationParams(SamplingParams(dry_multiplier=1.0), 1)))} == {"long"}
-    assert lanes(encode_work(["a"], constrained)) == ["constrained", "constrained", "small"]
+    assert lanes(encode_work(["a"], constrained)) == ["constrained", "small"]
 
 
 def test_a_list_of_prompts_becomes_sequences_in_its_order() -> None:

@@ -3,10 +3,13 @@
     newcomer ─► HEAD ──whole head──► BODY ──whole body──► BUSY ──whole reply──► IDLE ──first byte──► HEAD …
                                        └── a reply before the body ends ──► DRAINING ──the body ends──┘
 
+In any state the client has to read what it is sent: what waits for it may not wait for ever.
+
 Pure: no sockets, and no clock but its ticks. The owner carries out what is decided here.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
@@ -36,12 +39,16 @@ GIVE_WAY = (
 
 
 class ConnectionLimits(Struct, frozen=True):
-    """Times are in seconds. A body may pause for `silence`, and in all take `silence` and a second per `rate` bytes."""
+    """Times are in seconds. A body may pause for `silence`, and in all take `silence` and a second per `rate` bytes. A
+    client that reads a reply may do so for `unread`."""
 
     head: float = 20.0
+    head_bytes: int = 2**16  # of the URL and all headers
     silence: float = 30.0
     rate: int = 500  # bytes per second
     rest: float = 60.0  # for what remains of a request that already has a reply
+    unread: float = 60.0
+    unread_bytes: int = 2**22  # of a stream, held for a client that does not read
     most: int = 4096  # connections
 
 
@@ -49,6 +56,15 @@ class _Entry(Struct):
     state: ConnectionState
     since: float
     body_bytes: int = 0
+
+
+class _Unread(Struct):
+    """What a client has not read yet: so many bytes wait. Nothing more is written until it has read most of them."""
+
+    since: float
+    read_at: float  # when some were last read
+    waiting: int
+    read: int = 0  # bytes, since then
 
 
 class Connections(Generic[C]):
@@ -62,6 +78,7 @@ class Connections(Generic[C]):
         self._received_at: dict[ConnectionState, OrderedDict[C, float]] = {
             state: OrderedDict() for state in ConnectionState
         }
+        self._unread: dict[C, _Unread] = {}  # those with something to read
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -78,14 +95,14 @@ class Connections(Generic[C]):
 
     def remove(self, connection: C) -> None:
         """Forget a connection that is closed or about to be. It may be unknown."""
-        if entry := self._entries.pop(connection, None):
-            del self._received_at[entry.state][connection]
+        self._unread.pop(connection, None)
+        self._leave(connection)
 
     def move(self, connection: C, state: ConnectionState) -> None:
         """Change the state of a connection, which may be unknown. A new state starts its time anew."""
         entry = self._entries.get(connection)
         if entry and entry.state is not state:
-            self.remove(connection)
+            self._leave(connection)
             self._enter(connection, state)
 
     def body_received(self, connection: C, count: int) -> bool:
@@ -97,6 +114,30 @@ class Connections(Generic[C]):
         self._received_at[ConnectionState.BODY].move_to_end(connection)
         entry.body_bytes += count
         return self._now - entry.since <= self.limits.silence + entry.body_bytes / self.limits.rate
+
+    def unread(self, connection: C, waiting: int) -> bool:
+        """Note, once a second or so, how many bytes wait until the client reads. Returns whether it reads fast enough:
+        it may pause for `unread`, and in all take `unread` and a second per `rate` bytes. What is written between two
+        calls hides as much that was read."""
+        if not waiting or connection not in self._entries:
+            self.has_read(connection)
+            return True
+        known = self._unread.setdefault(connection, _Unread(self._now, self._now, waiting))
+        if waiting < known.waiting:
+            known.read += known.waiting - waiting
+            known.read_at = self._now
+        known.waiting = waiting
+        limits = self.limits
+        total = limits.unread + known.read / limits.rate
+        return self._now - known.read_at <= limits.unread and self._now - known.since <= total
+
+    def has_read(self, connection: C) -> None:
+        """The client has read what waited, or so much of it that more may be written."""
+        self._unread.pop(connection, None)
+
+    def __iter__(self) -> Iterator[C]:
+        """All, those too that close as soon as their clients have read what was written."""
+        return iter(list(self._entries))
 
     def tick(self, seconds: float) -> list[C]:
         """Let time pass, a few times a second. Returns the connections whose time has run out."""
@@ -117,6 +158,10 @@ class Connections(Generic[C]):
         """The state of a connection, or None if it is unknown."""
         entry = self._entries.get(connection)
         return entry.state if entry else None
+
+    def _leave(self, connection: C) -> None:
+        if entry := self._entries.pop(connection, None):
+            del self._received_at[entry.state][connection]
 
     def _enter(self, connection: C, state: ConnectionState) -> None:
         self._entries[connection] = _Entry(state, self._now)

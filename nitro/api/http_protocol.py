@@ -5,7 +5,9 @@ Whatever a client sends costs time in proportion to its length, and no more memo
 """
 
 import asyncio
+import contextlib
 import logging
+import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
@@ -23,20 +25,18 @@ from nitro.errors import ApiError, one_line
 
 requests = logging.getLogger("nitro.request")
 
-MAX_LINE = 2**13  # bytes of the URL, or of a header
+LINES = 8  # the URL, or a header, may take an eighth of a head
 MAX_HEADERS = 100
-MAX_HEAD = 2**16  # bytes of the URL and all headers
 SLICE = 2**14  # bytes that the parser gets at once
 MAX_DISCARDED = 2**28  # bytes that are received and thrown away after a reply
-
-HEAD_TOO_LONG = f"The head of the request is longer than {MAX_HEAD} bytes."
+UNSENT = 2**17  # bytes that the kernel takes of what a client does not read, beside those on their way
 
 
 class _Refused(Exception):
     """A callback of the parser raises it to refuse the request."""
 
-    def __init__(self, status: int, message: str):
-        self.error = ApiError(status, message)
+    def __init__(self, error: ApiError):
+        self.error = error
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -59,6 +59,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection; close it, or another one, if there are too many."""
         super().connection_made(transport)
+        _hold_little(transport)
         self._connections.remove(self._stands_for)
         self._stands_for = None
         evicted = self._connections.add(self)
@@ -89,6 +90,33 @@ class HttpProtocol(HttpToolsProtocol):
             part = "body" if self._receiving else "head"
             self._refuse(ApiError(408, f"The {part} of the request did not come in time."))
 
+    @property
+    def unread(self) -> int:
+        """Bytes that wait until the client reads; 0 while a reply goes on that adds to them. What TLS has encrypted is
+        not seen; to close, TLS has a time of its own."""
+        if self._connections.state(self) is ConnectionState.BUSY and not self.flow.write_paused:
+            return 0
+        return self._written
+
+    @property
+    def _written(self) -> int:
+        """Bytes of replies that are not sent yet."""
+        try:
+            return self.transport.get_write_buffer_size()
+        except AttributeError:  # asyncio's TLS, once it was told twice to close
+            return 0
+
+    def does_not_read(self, how: str) -> None:
+        """End the connection of a client that reads too little, and with it what is done for that client alone."""
+        requests.info("- - the client does not read: %s (from %s)", how, (self.client or ("-",))[0])
+        self.transport.abort()
+
+    def hold_back(self, size: int) -> None:
+        """So many bytes of a stream are held, as its client has to read before it gets more."""
+        most = self._connections.limits.unread_bytes
+        if size > most and not self.transport.is_closing():
+            self.does_not_read(f"more than {most} bytes of a stream wait for it")
+
     # Receiving
 
     def data_received(self, data: bytes) -> None:
@@ -117,8 +145,11 @@ class HttpProtocol(HttpToolsProtocol):
             cause = error.__context__
             self._refuse(cause.error if isinstance(cause, _Refused) else ApiError(400, f"This is not HTTP: {error}"))
         else:
-            if self._unread > MAX_HEAD:
-                self._refuse(ApiError(431, HEAD_TOO_LONG))
+            if self._unread > self._connections.limits.head_bytes:
+                self._refuse(self._head_too_long())
+
+    def _head_too_long(self) -> ApiError:
+        return ApiError(431, f"The head of the request is longer than {self._connections.limits.head_bytes} bytes.")
 
     def _feed_unparsed(self, part: memoryview) -> None:
         """Read a body that the parser does not see.
@@ -146,20 +177,22 @@ class HttpProtocol(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         """Raises _Refused 414."""
         super().on_url(url)
-        if len(self.url) > MAX_LINE:
-            raise _Refused(414, f"The URL is longer than {MAX_LINE} bytes.")
+        most = self._connections.limits.head_bytes // LINES
+        if len(self.url) > most:
+            raise _Refused(ApiError(414, f"The URL is longer than {most} bytes."))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Raises _Refused 431."""
         if self._receiving:
             return  # a trailer behind a body; nobody reads it
-        if len(name) + len(value) > MAX_LINE:
-            raise _Refused(431, f"A header is longer than {MAX_LINE} bytes.")
+        most = self._connections.limits.head_bytes
+        if len(name) + len(value) > most // LINES:
+            raise _Refused(ApiError(431, f"A header is longer than {most // LINES} bytes."))
         if len(self.headers) == MAX_HEADERS:
-            raise _Refused(431, f"The request has more than {MAX_HEADERS} headers.")
+            raise _Refused(ApiError(431, f"The request has more than {MAX_HEADERS} headers."))
         self._head += len(name) + len(value)
-        if self._head > MAX_HEAD:
-            raise _Refused(431, HEAD_TOO_LONG)
+        if self._head > most:
+            raise _Refused(self._head_too_long())
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -173,7 +206,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             headers = dict(self.headers)
             if b"transfer-encoding" in headers:
-                raise _Refused(400, "A request with 'Upgrade' must tell its length.")
+                raise _Refused(ApiError(400, "A request with 'Upgrade' must tell its length."))
             self._unparsed = int(headers.get(b"content-length", b"0"))
 
     def on_body(self, body: bytes) -> None:
@@ -181,7 +214,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._unread = 0
         super().on_body(body)
         if not self._connections.body_received(self, len(body)):
-            raise _Refused(408, "The body of the request comes too slowly.")
+            raise _Refused(ApiError(408, "The body of the request comes too slowly."))
 
     def on_message_complete(self) -> None:
         """The request is complete."""
@@ -205,6 +238,7 @@ class HttpProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """The client has read most of what it was sent."""
         super().resume_writing()
+        self._connections.has_read(self)
         if self._answered:
             reply_writer.of(self._answered.scope).on_room()
 
@@ -242,7 +276,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _leave(self) -> None:
         """Wait for no word of a client that is between two requests: TLS has said that it ends, and that is enough
         (RFC 8446, section 6.1). What is said goes out in this turn of the event loop."""
-        if self.scheme == "https" and self.transport.is_closing() and not self.transport.get_write_buffer_size():
+        if self.scheme == "https" and self.transport.is_closing() and not self._written:
             self.loop.call_soon(self.transport.abort)
 
     def _refuse(self, error: ApiError) -> None:
@@ -296,6 +330,7 @@ class _ReplyTransport:
     def __init__(self, protocol: HttpProtocol):
         self._held: list[bytes] | None = None
         self._end = protocol.end
+        self.hold_back = protocol.hold_back
         self._write = protocol.transport.write
         self.is_closing = protocol.transport.is_closing
 
@@ -316,6 +351,15 @@ class _ReplyTransport:
         held, self._held = self._held, None
         if held and not self.is_closing():
             self._write(b"".join(held))
+
+
+def _hold_little(transport: asyncio.Transport) -> None:
+    """Of what a client does not read the kernel would take megabytes, and nobody would notice for as long."""
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    sock = transport.get_extra_info("socket")
+    if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT)
 
 
 def bounded(connections: Connections[HttpProtocol]) -> Callable[..., HttpProtocol]:

@@ -74,9 +74,15 @@ class HttpServer(UvicornServer):
     async def on_tick(self, counter: int) -> bool:
         """Close the connections whose time has run out. Returns whether to stop."""
         now = time.monotonic()
-        for late in self._connections.tick(now - self._ticked):
+        connections = self._connections
+        for late in connections.tick(now - self._ticked):
             late.too_late()
         self._ticked = now
+        if counter == 0:
+            for connection in connections:
+                if not connections.unread(connection, connection.unread):
+                    limits = connections.limits
+                    connection.does_not_read(f"{limits.unread:g} seconds, and one per {limits.rate} bytes, are over")
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -20,6 +20,9 @@ class HoldingTransport(Protocol):
     def release(self) -> None:
         """Write what was held back."""
 
+    def hold_back(self, size: int) -> None:
+        """See ReplyWriter.wait."""
+
 
 class ReplyWriter:
     """A Sink. Use it between the head of a reply that tells no length and its end."""
@@ -29,6 +32,7 @@ class ReplyWriter:
         self.on_left: Callable[[], None] = _nothing  # called when the client has left before it has the reply
         self.hold = transport.hold
         self.release = transport.release
+        self.wait = transport.hold_back
         self.tap: Callable[[bytes], None] | None = None  # is told of what is written
         self._cycle = cycle
 

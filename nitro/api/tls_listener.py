@@ -78,6 +78,8 @@ class TlsListener:
 class Handshake:
     """One connection, until it has its HttpProtocol."""
 
+    unread = 0  # bytes that wait until the client reads: see HttpProtocol
+
     def __init__(self, sock: socket.socket, listener: TlsListener):
         self._sock = sock
         self._listener = listener

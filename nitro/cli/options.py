@@ -62,7 +62,7 @@ def _attributes(of: Option) -> dict[str, Any]:
         return {"default": of.default, "type": click.IntRange(of.meta.ge, of.meta.le)}  # type: ignore[arg-type]
     if of.kind is float:
         least = of.meta.gt if of.meta.ge is None else of.meta.ge
-        bounds = click.FloatRange(least, min_open=of.meta.ge is None)
+        bounds = click.FloatRange(least, of.meta.le, min_open=of.meta.ge is None)
         return {"default": of.default, "type": bounds, "callback": finite}
     if of.kind is Path:
         return {"default": of.default, "type": click.Path(path_type=Path)}

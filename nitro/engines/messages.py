@@ -165,12 +165,14 @@ class AdapterDropped(WireMessage, frozen=True):
 
 
 class Rejected(WireMessage, frozen=True):
-    """This request cannot run; `param` names the parameter at fault, None: the prompt."""
+    """This request cannot run; `param` names the parameter at fault, None: the prompt. `busy`: it is not at fault, and
+    may be sent again."""
 
     id: int
     message: str
     param: str | None = None
     too_large: bool = False  # it is no fault of a parameter: there is no memory for it
+    busy: bool = False
 
 
 class TooLong(WireMessage, frozen=True):

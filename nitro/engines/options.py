@@ -179,6 +179,21 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+    compile_seconds: Annotated[
+        float,
+        Meta(
+            gt=0, le=3600, description="Processor time that a request's schemas, grammar and regex may take to compile."
+        ),
+    ] = 10.0
+    compile_memory: Annotated[
+        int, Meta(ge=16, le=2**20, description="Memory that compiling them may take, in MiB. On Linux only.")
+    ] = 1024
+    tokenize_seconds: Annotated[
+        float, Meta(gt=0, le=3600, description="Processor time that a long text may take to be read as tokens.")
+    ] = 10.0
+    tokenize_memory: Annotated[
+        int, Meta(ge=16, le=2**20, description="Memory that reading it may take, in MiB. On Linux only.")
+    ] = 1024
     log_level: Annotated[LogLevel, Meta(description="How much to log.")] = "info"
 
 

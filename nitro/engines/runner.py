@@ -140,6 +140,13 @@ def _allows_any(matcher: Matcher) -> bool:
     return mask is None or any(mask)
 
 
+class TokenizerRecipe(Struct, frozen=True):
+    """How another process on this machine makes the same tokenizer: by a function of `state`."""
+
+    place: str  # "module:function"
+    state: bytes
+
+
 class Tokenizer(Protocol):
     """Made with the model. Thread-safe: the worker's preparers encode while the engine thread steps."""
 
@@ -154,6 +161,11 @@ class Tokenizer(Protocol):
 
     def vocabulary_text(self, token: int) -> bytes:
         """Its `token_bytes` or, where those are empty, how the vocabulary writes it."""
+
+    @property
+    def recipe(self) -> Callable[[], TokenizerRecipe] | None:
+        """Makes its recipe; None: it has none. It may be left out. Where there is one, long texts are read and
+        constraints are tried in a process apart, with limits; else in the engine's process, without any."""
 
 
 class ModelRunner(Protocol):

@@ -253,6 +253,13 @@ class Output(Struct, array_like=True, omit_defaults=True, gc=False):
     schema_violated: bool = False  # with "error": the model's value breaks the schema `param`; no fault of the request
     too_large: bool = False  # with "error": the device has no memory for it, even alone
 
+    @property
+    def weight(self) -> int:
+        """Bytes of memory, about, as CPython lays it out: 200 for itself and its lists, 100 for a token. Without the
+        prompt's logprobs, which come once, however fast they are read."""
+        tokens = len(self.tokens) + sum(1 + len(each.top) for each in self.logprobs)
+        return 200 + 100 * tokens + sum(map(len, self.pieces))
+
 
 class ChunkRecord(Struct, frozen=True, array_like=True, gc=False):
     """One chunk of a step: tokens [start, stop) of a sequence, in a slot."""

@@ -1,7 +1,8 @@
 """A stream on its way to its client: what the engine says is rendered and written in the call that brings it.
 
 No task runs for a token, and what comes in one turn of the event loop is one write. A client that reads too slowly is
-waited for: until there is room nothing more is taken from its generation.
+waited for: until there is room nothing more is taken from its generation. How much may be held for it is for the sink
+to say, which ends it otherwise.
 """
 
 import asyncio
@@ -26,6 +27,9 @@ class Sink(Protocol):
     def write(self, data: bytes) -> None:
         """Send these bytes. Where the client has left, nothing happens."""
 
+    def wait(self, held: int) -> None:
+        """Called while it is full: so many bytes are held for the client. Where these are too many it is given up."""
+
     def hold(self) -> None:
         """What is written from now on may wait for what ends the stream, so that both are one write."""
 
@@ -47,6 +51,10 @@ class Source(Protocol):
     @property
     def ended(self) -> bool:
         """Whether the last burst was taken."""
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory, about, that what has come and was not taken occupies."""
 
 
 class Delivery:
@@ -87,8 +95,10 @@ class Delivery:
 
     def _advance(self) -> None:
         """Write what has come, if there is room for it."""
-        if self._end.done() or self._sink.full:
+        if self._end.done():
             return
+        if self._sink.full:
+            return self._sink.wait(self._source.held)
         try:
             if burst := self._source.take():
                 if self._source.ended:

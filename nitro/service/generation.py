@@ -313,6 +313,11 @@ class GenerationStream:
         """Whether the burst that ends with Done or Failed was taken."""
         return self._end is not None
 
+    @property
+    def held(self) -> int:
+        """See Generation."""
+        return self._generation.held
+
     def take(self) -> list[Event]:
         """The next burst of events, or none where nothing has come yet."""
         if self._end:

@@ -20,12 +20,18 @@ def fill_standard() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
-def raise_limit() -> int:
-    """Raise the limit of descriptors as far as it is useful, and return the new limit."""
+def needed(connections: int) -> int:
+    """Descriptors for so many connections, and as many that wait to be accepted."""
+    return 2 * connections + RESERVED
+
+
+def raise_limit(more: int = 0) -> int:
+    """Raise the limit of descriptors as far as it is useful, or to `more`, and return the new limit."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for wanted in (WANTED, OPEN_MAX, hard):
+    most = max(WANTED, more)
+    for wanted in (most, OPEN_MAX, hard):
         if hard != resource.RLIM_INFINITY:
             wanted = min(wanted, hard)
         if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -35,13 +41,14 @@ def raise_limit() -> int:
                 continue
         break
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return WANTED if soft == resource.RLIM_INFINITY else soft
+    return most if soft == resource.RLIM_INFINITY else soft
 
 
-def connection_limits(descriptors: int) -> tuple[int, int]:
-    """How many connections may be open, and how many may wait to be accepted, with a limit of so many descriptors.
+def connection_limits(descriptors: int, most: int = MAX_CONNECTIONS) -> tuple[int, int]:
+    """How many connections may be open, `most` at most, and how many may wait to be accepted, with a limit of so many
+    descriptors.
 
     There is room for both at once.
     """
     room = max(descriptors - RESERVED, descriptors // 2)
-    return min(MAX_CONNECTIONS, room // 2), min(MAX_BACKLOG, room // 2)
+    return min(most, room // 2), min(MAX_BACKLOG, room // 2)

@@ -16,7 +16,7 @@ from nitro.engines.adapters import AdapterInfo, AdapterSet, AdapterSource
 from nitro.engines.embedder import EmbedsOnly, Pair
 from nitro.engines.media import Media
 from nitro.engines.media_encoder import MediaEncoder, MediaRejected, MediaRun
-from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result
+from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, TokenizerRecipe
 from nitro.engines.types import (
     EmbeddingInfo,
     EngineSpec,
@@ -60,6 +60,20 @@ class FakeTokenizer:
     def vocabulary_text(self, token: int) -> bytes:
         """The byte, or "<end>"."""
         return b"<end>" if token == EOG else bytes([token])
+
+    @property
+    def recipe(self) -> Callable[[], TokenizerRecipe] | None:
+        """See Tokenizer. One that was changed for a test has none."""
+        return _recipe if type(self) is FakeTokenizer else None
+
+
+def _recipe() -> TokenizerRecipe:
+    return TokenizerRecipe(f"{__name__}:open_tokenizer", b"")
+
+
+def open_tokenizer(_: bytes) -> FakeTokenizer:
+    """By its recipe."""
+    return FakeTokenizer()
 
 
 class FakeRunner:

@@ -54,6 +54,8 @@ class Generation:
         self._ended = False  # the owner knows
         self._aborted = False
         self._burst: list[tuple[int, Output]] = []
+        self._weighed = 0  # outputs of the burst
+        self._weight = 0  # theirs
         self._error: EngineError | None = None
         self.listener: Callable[[], None] | None = None  # called when something has come
         self._told = True  # nothing is new since the last `tell`
@@ -85,9 +87,18 @@ class Generation:
         if not burst and self._error:
             raise self._error
         self._burst = burst[MAX_BURST:]
+        self._weighed = self._weight = 0
         if self._burst or self._error:
             self._changed()
         return burst[:MAX_BURST]
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory, about, of the outputs that nobody has taken. To ask again costs no more than what is new."""
+        if self._weighed < len(self._burst):
+            self._weight += sum(output.weight for _, output in self._burst[self._weighed :])
+            self._weighed = len(self._burst)
+        return self._weight
 
     def tell(self) -> None:
         """Tell whoever wants to know that something has changed."""

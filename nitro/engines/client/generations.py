@@ -143,6 +143,8 @@ class Generations:
     def rejected(self, message: messages.Rejected) -> None:
         """A request cannot run."""
         said, param = message.message, message.param
+        if message.busy:
+            return self._fail(message.id, EngineBusy(said))
         self._fail(message.id, RequestTooLarge(said) if message.too_large else PromptRejected(said, param))
 
     def too_long(self, message: messages.TooLong) -> None:

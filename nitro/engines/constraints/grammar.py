@@ -5,9 +5,12 @@ A constraint is compiled when its request arrives, off the engine thread; one th
 """
 
 from collections.abc import Callable
+from time import thread_time
 
+from llguidance import LLMatcher
 from msgspec.structs import replace
 
+from nitro.engines.constraints.approved import ApprovedConstraint
 from nitro.engines.constraints.grammar_errors import CompileCancelled, GrammarError, as_grammar_errors
 from nitro.engines.constraints.grammar_limits import check_size
 from nitro.engines.constraints.grammar_matcher import GrammarMatcher
@@ -17,6 +20,9 @@ from nitro.engines.constraints.grammar_writer import GrammarWriter, lark
 from nitro.engines.constraints.schema_checks import SchemaChecks, blamed
 from nitro.engines.runner import Tokenizer
 from nitro.engines.types import Constraint, GrammarText, ModelInfo, Schema
+
+# Of processor time. What took longer to try is not compiled again, for a value, on the engine thread.
+RECHECK_SECONDS = 1.0
 
 
 class GrammarCompiler:
@@ -36,6 +42,24 @@ class GrammarCompiler:
 
         Raises GrammarError, whatever is wrong with the constraint, or CompileCancelled once it is not wanted.
         """
+        ll, _, constraint = self._tried(constraint, is_wanted)
+        return GrammarMatcher(ll, constraint, self._vocabulary, self._checks)
+
+    def approve(self, constraint: Constraint) -> ApprovedConstraint:
+        """The same, for another process to `follow`. Raises GrammarError."""
+        began = thread_time()
+        _, grammar, weaker = self._tried(constraint, lambda: True)
+        unenforced = self.unenforced(constraint)
+        return ApprovedConstraint(grammar, weaker, unenforced, rechecks=thread_time() - began < RECHECK_SECONDS)
+
+    def follow(self, approved: ApprovedConstraint) -> GrammarMatcher:
+        """A matcher of what was approved for the same model. It takes less than approving did."""
+        ll = self._vocabulary.begin(approved.grammar)
+        ll.deep_copy().compute_bitmask()  # makes what the copies share, on this thread and not on the engine's
+        return GrammarMatcher(ll, approved.constraint, self._vocabulary, self._checks, approved.rechecks)
+
+    def _tried(self, constraint: Constraint, is_wanted: Callable[[], bool]) -> tuple[LLMatcher, str, Constraint]:
+        """Its matcher, its grammar, and what is followed of it. Raises what `matcher` does."""
         with as_grammar_errors():
             check_size(constraint)
         constraint = self._weaker(constraint, is_wanted)
@@ -53,7 +77,8 @@ class GrammarCompiler:
         _check_wanted(is_wanted)
         own = Schema(constraint.source, constraint.param) if constraint.kind == "json_schema" else None
         with blamed(own) if own else as_grammar_errors():
-            ll = self._vocabulary.begin(self._writer.grammar(constraint))
+            written = self._writer.grammar(constraint)
+            ll = self._vocabulary.begin(written)
             _check_wanted(is_wanted)
             if problem := first_problem(ll, self._vocabulary):
                 if constraint.kind == "layout":  # of which each part is well: see schema_checks
@@ -64,7 +89,7 @@ class GrammarCompiler:
                 raise GrammarError(problem)
             if own:
                 self._checks.check_growth(own)
-            return GrammarMatcher(ll, constraint, self._vocabulary, self._checks)
+            return ll, written, constraint
 
     def _check_grammar(self, grammar: GrammarText) -> None:
         """Raises GrammarError where no text can be held to it."""

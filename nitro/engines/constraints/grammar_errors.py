@@ -40,7 +40,7 @@ def as_grammar_errors(param: str | None = None) -> Iterator[None]:
     """Whatever a library raises over a constraint becomes a GrammarError: it is the constraint's fault."""
     try:
         yield
-    except (GrammarError, CompileCancelled, KeyboardInterrupt, SystemExit):
+    except (GrammarError, CompileCancelled, KeyboardInterrupt, MemoryError, SystemExit):
         raise
     except BaseException as error:  # a panic in llguidance is no Exception
         raise GrammarError(sentence(str(error)) or repr(error), param) from error

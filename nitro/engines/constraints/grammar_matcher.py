@@ -18,7 +18,16 @@ class GrammarMatcher:
     format. A JSON value is checked against its schema as soon as it is complete.
     """
 
-    def __init__(self, ll: LLMatcher, constraint: Constraint, vocabulary: GrammarVocabulary, checks: SchemaChecks):
+    def __init__(
+        self,
+        ll: LLMatcher,
+        constraint: Constraint,
+        vocabulary: GrammarVocabulary,
+        checks: SchemaChecks,
+        rechecks: bool = True,
+    ):
+        """`rechecks`: whether its schemas may be compiled again, for a value that is spelled oddly."""
+        self._rechecks = rechecks
         self.param = constraint.param
         self._ll = ll
         self._constraint = constraint
@@ -41,7 +50,7 @@ class GrammarMatcher:
 
     def copy(self) -> "GrammarMatcher":
         """For another sequence, from the beginning."""
-        return GrammarMatcher(self._ll.deep_copy(), self._constraint, self._vocabulary, self._checks)
+        return GrammarMatcher(self._ll.deep_copy(), self._constraint, self._vocabulary, self._checks, self._rechecks)
 
     @property
     def problem(self) -> str:
@@ -95,7 +104,7 @@ class GrammarMatcher:
         values = self._ll.get_captures()
         for rule, value in values[self._checked :]:
             schema = self._schema(rule)
-            if violation := self._checks.violation(schema, value.decode(errors="replace")):
+            if violation := self._checks.violation(schema, value.decode(errors="replace"), self._rechecks):
                 self._violation = violation
                 params = {place.param for place in schema.all_places}
                 self.param = schema.param if len(params) == 1 else self._constraint.param  # whose it is is not known

@@ -2,10 +2,11 @@
 
 import re
 from random import Random
+from time import thread_time
 
 from llguidance import LLMatcher
 
-from nitro.engines.constraints.grammar_errors import sentence
+from nitro.engines.constraints.grammar_errors import GrammarError, sentence
 from nitro.engines.constraints.grammar_vocabulary import GrammarVocabulary
 
 LOOK_AHEAD = 12  # steps into an answer for which it is tried whether a grammar can be followed
@@ -15,6 +16,7 @@ WALK_BYTES = 300  # of each: where states multiply, they are mostly too many aft
 ALL_BYTES = 1_500  # of all walks of a request's grammars: with a large vocabulary, a thousand may take a second
 WORDS = 0.95  # how many of the tokens are letters and digits alone
 MAX_DRAWS = 32  # for a token that does not end a text
+MASK_SECONDS = 1.0  # of processor time, for one token's mask: on the engine thread everybody waits for it
 _NOT_ZERO = re.compile(rb"[^\0]")
 
 
@@ -26,13 +28,22 @@ def first_problem(ll: LLMatcher, vocabulary: GrammarVocabulary) -> str | None:
     if ll.is_error():
         return sentence(ll.get_error())
     probe = ll.deep_copy()
-    if not any(probe.compute_bitmask()):
+    if not any(_mask(probe)):
         return sentence(probe.get_error()) or "Nothing can be said that keeps it."
     for _ in range(LOOK_AHEAD):
         if probe.is_error() or not _advance(probe, vocabulary):
             break
-    probe.compute_bitmask()
+    _mask(probe)
     return sentence(probe.get_error()) or None
+
+
+def _mask(probe: LLMatcher) -> bytes:
+    """What may come next. Raises GrammarError where it takes so long that all who are served would wait for it."""
+    began = thread_time()
+    mask = probe.compute_bitmask()
+    if thread_time() - began > MASK_SECONDS:
+        raise GrammarError(f"It takes more than {MASK_SECONDS:g} seconds to find what may come next.")
+    return mask
 
 
 def _advance(probe: LLMatcher, vocabulary: GrammarVocabulary) -> bool:
@@ -55,7 +66,7 @@ def later_problem(ll: LLMatcher, vocabulary: GrammarVocabulary, among: int = 1) 
         probe = ll.deep_copy()
         walked = 0
         while walked < length:
-            mask = probe.compute_bitmask()
+            mask = _mask(probe)
             if probe.is_error():
                 return sentence(probe.get_error())
             token = _drawn_to_go_on(mask, draw, vocabulary)

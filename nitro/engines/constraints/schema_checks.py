@@ -122,16 +122,17 @@ class SchemaChecks:
                 found += [schema_places.told(one, place) for place in schema.all_places for one in told]
         return list(dict.fromkeys(found))
 
-    def violation(self, schema: Schema, text: str) -> str | None:
+    def violation(self, schema: Schema, text: str, recheck: bool = True) -> str | None:
         """How a complete value breaks its schema, though its letters have kept the grammar; None: it does not.
 
-        The value, spelled plainly as it is understood, is parsed by the grammar again.
+        The value, spelled plainly as it is understood, is parsed by the grammar again. Without `recheck` one that is
+        spelled otherwise counts as breaking it.
         """
         try:
             if (plain_and_oddities := json_values.plainly(text)) is None:
                 return None
             plain, oddities = plain_and_oddities
-            if len(schema.source) <= MAX_RECHECKED_CHARS and self._keeps(schema, plain):
+            if recheck and len(schema.source) <= MAX_RECHECKED_CHARS and self._keeps(schema, plain):
                 return None
         except (ValueError, RecursionError) as error:
             oddities = f"it cannot be read again ({sentence(str(error))})"

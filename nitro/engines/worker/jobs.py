@@ -38,6 +38,14 @@ class Rejection(Exception):
         self.answer = answer
 
 
+class TooMuch(Exception):
+    """What a process apart was to do is more than it may take. The message goes on after "Compiling it"."""
+
+
+class NoHelp(Exception):
+    """There was no process apart, or none had its turn in time. The message is a sentence; it may be tried again."""
+
+
 class Abandoned(Exception):
     """The client left while a slice ran."""
 

@@ -1,7 +1,8 @@
 """The engine process: threads around one scheduler.
 
     socket → reader → handlers ─┬─ Generate → preparers (tokenise, compile, accept or reject) ─┬─► inbox → engine thread
-                                └─ Abort ────────────────────────────────────────────────────┘       (loads, steps)
+                                └─ Abort ─────────┊──────────────────────────────────────────┘       (loads, steps)
+                                          processes apart: long texts, constraints (apart/)
     socket ← writer (encodes) ← outbox ◄─── answers of the preparers, and of every step ◄─────────────────┘
 
 What a step tells is sent by the engine thread itself where the socket takes it at once (writer.py).
@@ -24,6 +25,8 @@ from nitro.engines.backends import loading
 from nitro.engines.crash_marks import CrashMarks
 from nitro.engines.runner import LoadError
 from nitro.engines.worker import handlers
+from nitro.engines.worker.apart.apart import Apart
+from nitro.engines.worker.apart.tokenizer import GuardedTokenizer
 from nitro.engines.worker.embedding_preparation import EmbeddingPreparation
 from nitro.engines.worker.load_reports import LoadReports
 from nitro.engines.worker.loop import EngineLoop, Inbox
@@ -50,7 +53,10 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
         return
     inbox = Inbox()
     outbox = Outbox()
-    preparation = Preparation(runner, spec.lookup == "on")
+    apart = Apart.of(runner.tokenizer, runner.info, spec)
+    if apart:
+        runner.tokenizer = GuardedTokenizer(runner.tokenizer, apart)
+    preparation = Preparation(runner, spec.lookup == "on", apart)
     services = handlers.Services(
         preparation,
         EmbeddingPreparation(runner),

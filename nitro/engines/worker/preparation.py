@@ -27,14 +27,15 @@ from nitro.engines.scheduling.speculation import Drafter
 from nitro.engines.shares import NOBODYS, Share
 from nitro.engines.types import Constraint, GenerationParams, SamplingParams
 from nitro.engines.work import MediaPrompt, Prompt, Work, decode_work
-from nitro.engines.worker.jobs import Abandoned, JobResult, Lane, Rejection, Slices, T, brief, first_lane
+from nitro.engines.worker.apart.apart import Apart
+from nitro.engines.worker.jobs import Abandoned, JobResult, Lane, NoHelp, Rejection, Slices, brief, first_lane
 from nitro.engines.worker.media_prompts import MediaPrompts, MediaTokens
 from nitro.engines.worker.named_prefixes import NamedPrefixes
 from nitro.engines.worker.prompt_tokens import PromptTokenizer
 
 if TYPE_CHECKING:
-    from nitro.engines.constraints.grammar import GrammarCompiler
     from nitro.engines.constraints.grammar_matcher import GrammarMatcher
+    from nitro.engines.worker.apart.constraints import ConstraintCompiler
 
 log = logging.getLogger("nitro.engine")
 
@@ -47,8 +48,9 @@ TEXTS_PER_SLICE = 32
 class Preparation:
     """Prepares generations for one model. Any thread may use it; of each request one at a time."""
 
-    def __init__(self, runner: ModelRunner, lookup: bool = True):
-        """`lookup`: what a sequence has said is guessed to come again."""
+    def __init__(self, runner: ModelRunner, lookup: bool = True, apart: Apart | None = None):
+        """`lookup`: what a sequence has said is guessed to come again. `apart`: tries constraints; None: they are
+        compiled here, without limits."""
         self._runner = runner
         self._lookup = lookup
         self._info = runner.info
@@ -56,7 +58,8 @@ class Preparation:
         self._prompts = PromptTokenizer(runner.tokenizer, runner.info)
         self.media = MediaPrompts(runner)
         self._prefixes = NamedPrefixes(runner.tokenizer, runner.info)
-        self._grammar_compiler: GrammarCompiler | None = None  # made with the first constraint
+        self._apart = apart
+        self._constraints: ConstraintCompiler | None = None  # made with the first one
         self._making_compiler = threading.Lock()
 
     def slices(
@@ -76,10 +79,7 @@ class Preparation:
         if work.params.constraint:
             current = "constrained"
             yield current
-            compile_matcher = partial(self._compiler().matcher, is_wanted=is_wanted)
-            matcher = self._compile(ids[0], work.params.constraint, compile_matcher)
-            yield current
-            unenforced = self._compile(ids[0], work.params.constraint, self._compiler().unenforced)
+            matcher, unenforced = self._compile(ids[0], work.params.constraint, is_wanted)
         lane = first_lane(raw) if _is_quick(work) else "long"
         if lane != current:
             yield lane
@@ -171,22 +171,26 @@ class Preparation:
         encoded = [self._tokenizer.encode(text) for text in texts]
         return frozenset(ids[0] for ids in encoded if len(ids) == 1)
 
-    def _compiler(self) -> GrammarCompiler:
-        from nitro.engines.constraints.grammar import GrammarCompiler  # most engines never need it
+    def _compiler(self) -> ConstraintCompiler:
+        from nitro.engines.worker.apart.constraints import ConstraintCompiler  # most engines never need it
 
         with self._making_compiler:
-            if self._grammar_compiler is None:
-                self._grammar_compiler = GrammarCompiler(self._tokenizer, self._info)
-            return self._grammar_compiler
+            if self._constraints is None:
+                self._constraints = ConstraintCompiler(self._tokenizer, self._info, self._apart)
+            return self._constraints
 
-    def _compile(self, request_id: int, constraint: Constraint, compile_part: Callable[[Constraint], T]) -> T:
-        """Raises Rejection where the constraint cannot be enforced, or the compiler fails at it, and Abandoned."""
+    def _compile(
+        self, request_id: int, constraint: Constraint, is_wanted: Callable[[], bool]
+    ) -> tuple[GrammarMatcher, list[str]]:
+        """Raises Rejection where the constraint cannot be enforced, or the compiler fails at it, NoHelp, Abandoned."""
         from nitro.engines.constraints.grammar_errors import CompileCancelled, GrammarError
 
         try:
-            return compile_part(constraint)
+            return self._compiler().compile(constraint, is_wanted)
         except CompileCancelled:
             raise Abandoned from None
+        except NoHelp:
+            raise
         except GrammarError as error:
             param = error.param or constraint.param
             problem = str(error)

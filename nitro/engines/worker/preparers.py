@@ -18,7 +18,7 @@ from nitro.engines import messages
 from nitro.engines.crash_marks import LANES, CrashMarks
 from nitro.engines.memory_faults import is_shortage
 from nitro.engines.worker.commands import AbortSequences, AddEmbedding, AddSequences
-from nitro.engines.worker.jobs import Abandoned, Job, JobResult, Lane, Rejection, brief
+from nitro.engines.worker.jobs import Abandoned, Job, JobResult, Lane, NoHelp, Rejection, TooMuch, brief
 from nitro.engines.worker.loop import Inbox
 from nitro.engines.worker.outbox import Outbox
 
@@ -87,6 +87,10 @@ class Preparers:
             pass
         except Rejection as rejection:
             self._reject(job, rejection.answer)
+        except TooMuch as error:
+            self._reject(job, messages.Rejected(job.id, f"Tokenizing it {error}."))
+        except NoHelp as error:
+            self._reject(job, messages.Rejected(job.id, str(error), busy=True))
         except BaseException as error:
             log.exception("a request could not be made ready")
             problem = f"The request could not be made ready: {brief(error)}"

@@ -64,14 +64,16 @@ class Intake:
         readers: Sequence[str] = (),
         first: Spawned | None = None,
         media: MediaLimits = DEFAULT_LIMITS,
+        memory: int = spawn.MEMORY,
     ):
         """`seconds`: processor time for a small request. `readers`: those that every process imports before its first
         request, as "module:function"; any other is imported when it is needed. `first`: a process that has begun, for
-        small requests. `media`: the limits of requests' images and sounds."""
+        small requests. `media`: the limits of requests' images and sounds. `memory`: MiB of address space of each
+        process."""
         self._seconds = seconds
         self._media = media
-        self._small = _Lane(readers, idle=None, first=first, media=media)
-        self._large = _Lane(readers, idle=IDLE, media=media)
+        self._small = _Lane(readers, idle=None, first=first, media=media, memory=memory)
+        self._large = _Lane(readers, idle=IDLE, media=media, memory=memory)
 
     async def read(
         self,
@@ -185,8 +187,10 @@ class _Lane:
         idle: float | None,
         first: Spawned | None = None,
         media: MediaLimits = DEFAULT_LIMITS,
+        memory: int = spawn.MEMORY,
     ):
         self._readers = list(readers)
+        self._memory = memory
         self._media = media
         self._idle = idle
         self.held = 0  # bytes of the bodies that wait to be read, or are being read
@@ -289,7 +293,7 @@ class _Lane:
     async def _live_process(self) -> "_Process":
         """Raises OSError where there is none to be had."""
         if self._process is None:
-            spawned, self._first = self._first or spawn.start(self._readers), None
+            spawned, self._first = self._first or spawn.start(self._readers, self._memory), None
             self._process = await _Process.attach(spawned)
             self._process.media = self._media
         return self._process

@@ -56,9 +56,11 @@ class OutputOptions(Struct, frozen=True, kw_only=True):
 
 
 class Import(WireMessage, frozen=True):
-    """Import these readers now, and what else a request needs, not with the first one."""
+    """Import these readers now, and what else a request needs, not with the first one. `memory`: MiB of address space
+    that the process may take."""
 
     readers: list[str]
+    memory: int
 
 
 class Use(WireMessage, frozen=True):

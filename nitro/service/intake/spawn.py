@@ -8,9 +8,12 @@ from nitro.system.spawn import Spawned, spawn
 WORKER = "nitro.service.intake.worker"
 
 
-def start(readers: Sequence[str]) -> Spawned:
-    """A process that imports these readers, as "module:function", and waits for requests. Raises OSError, as `spawn`
-    does."""
+MEMORY = 4096  # MiB of address space
+
+
+def start(readers: Sequence[str], memory: int = MEMORY) -> Spawned:
+    """A process that imports these readers, as "module:function", and waits for requests. `memory`: MiB of address
+    space that it may take. Raises OSError, as `spawn` does."""
     child = spawn(WORKER)
-    child.send(Import(list(readers)))
+    child.send(Import(list(readers), memory))
     return child

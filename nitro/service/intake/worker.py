@@ -40,8 +40,6 @@ from nitro.system import frames, gc_tuning
 from nitro.text import tool_formats
 from nitro.text.template import ChatTemplate
 
-MEMORY = 4 * 2**30  # bytes of address space; macOS does not keep to it, and has the bounds of text/sandbox
-
 
 def serve(sock: socket.socket) -> None:
     """Answer until the socket closes."""
@@ -54,7 +52,8 @@ def serve(sock: socket.socket) -> None:
     payloads = frames.payloads(sock)
     for payload in payloads:
         match messages.decode_to_intake(payload):
-            case Import(readers):
+            case Import(readers, memory):
+                _limit_memory(memory * 2**20)
                 for name in readers:
                     _reader(name)
                 tool_formats.known()  # imports them
@@ -111,15 +110,19 @@ def _answer(preparers: dict[int, Preparer], message: Read | Name | Check, body: 
         return messages.refusal(error, traceback.format_exc())
 
 
+def _limit_memory(memory: int) -> None:
+    """Bytes of address space; macOS does not keep to it, and has the bounds of text/sandbox."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_AS)
+    most = memory if hard_limit == resource.RLIM_INFINITY else min(memory, hard_limit)
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard_limit))
+
+
 def main() -> None:
     """Serve on the socket whose file descriptor is the first argument."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the server's business
         signal.signal(number, signal.SIG_IGN)
     for number in (READ_TIMEOUT, RENDER_TIMEOUT):
         signal.signal(number, signal.SIG_DFL)
-    _, hard_limit = resource.getrlimit(resource.RLIMIT_AS)
-    memory = MEMORY if hard_limit == resource.RLIM_INFINITY else min(MEMORY, hard_limit)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, hard_limit))
     try:
         serve(socket.socket(fileno=int(sys.argv[1])))
     except ConnectionError:  # the server is gone

@@ -61,7 +61,7 @@ class LlamaModel:
             self.close()
             raise
         self.vocab = lib.llama_model_get_vocab(self.pointer)
-        self.tokenizer = LlamaTokenizer(self.vocab)
+        self.tokenizer = LlamaTokenizer(self.vocab, self.path)
         self.vocabulary: int = lib.llama_vocab_n_tokens(self.vocab)  # number of token ids
         self.trained_context: int = lib.llama_model_n_ctx_train(self.pointer)
         # a recurrent state instead of a KV cache, in all layers or in some

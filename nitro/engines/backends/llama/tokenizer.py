@@ -1,16 +1,25 @@
 """llama.cpp's own tokenizer, by a model's vocabulary."""
 
 import ctypes
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
+
+from nitro.engines.runner import TokenizerRecipe
+
+OPENED_BY = "nitro.engines.backends.llama.vocabulary_file:open_tokenizer"
 
 
 class LlamaTokenizer:
     """llama_tokenize reads the vocabulary only, so that any thread may call it."""
 
-    def __init__(self, vocab: Any):
+    def __init__(self, vocab: Any, path: Path | None = None):
+        """`path`: the file that the vocabulary is from."""
         self._vocab = vocab
+        self._path = path
         self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
@@ -44,6 +53,11 @@ class LlamaTokenizer:
     def vocabulary_text(self, token: int) -> bytes:
         """Its bytes or, for a token without any, how the vocabulary writes it."""
         return self.token_bytes(token) or self.text(token).encode()
+
+    @property
+    def recipe(self) -> Callable[[], TokenizerRecipe] | None:
+        """See Tokenizer."""
+        return partial(TokenizerRecipe, OPENED_BY, bytes(self._path.absolute())) if self._path else None
 
     def text(self, token: int) -> str:
         """How a token is written in the vocabulary; nothing for a token the model does not have."""

@@ -1,10 +1,14 @@
 """The tokenizer of a runner that has none of its own, on the `tokenizers` library: text to ids, ids to bytes."""
 
+import importlib
 import json
 import threading
 from collections.abc import Callable
 
+import msgspec
 from tokenizers import Tokenizer
+
+from nitro.engines.runner import TokenizerRecipe
 
 SPACE = "▁"  # SentencePiece's
 
@@ -43,6 +47,17 @@ class FastTokenizer:
             self._pieces[token] = self._render(token)
         return self._pieces[token]
 
+    @property
+    def recipe(self) -> Callable[[], TokenizerRecipe] | None:
+        """See Tokenizer. None where `to_bytes` is no function of a module."""
+        return None if "<" in self._to_bytes.__qualname__ else self._recipe
+
+    def _recipe(self) -> TokenizerRecipe:
+        """It is megabytes, and takes tenths of a second."""
+        to_bytes = f"{self._to_bytes.__module__}:{self._to_bytes.__qualname__}"
+        kept = _Kept(self._tokenizer.to_str(), to_bytes, sorted(self._hidden), sorted(self._literal))
+        return TokenizerRecipe(f"{__name__}:open_tokenizer", msgspec.msgpack.encode(kept))
+
     def texts(self) -> list[str]:
         """How the vocabulary writes each id; empty where it has none."""
         ids = self._tokenizer.get_vocab(with_added_tokens=True)
@@ -64,6 +79,23 @@ class FastTokenizer:
         if text is None or token in self._hidden:  # a model may have more rows than its vocabulary has tokens
             return b""
         return text.encode() if token in self._literal else self._to_bytes(text)
+
+
+class _Kept(msgspec.Struct):
+    """The state of a recipe. `to_bytes`: as "module:function"."""
+
+    tokenizer: str
+    to_bytes: str
+    hidden: list[int]
+    literal: list[int]
+
+
+def open_tokenizer(state: bytes) -> FastTokenizer:
+    """By its recipe."""
+    kept = msgspec.msgpack.decode(state, type=_Kept)
+    module, _, name = kept.to_bytes.partition(":")
+    to_bytes = getattr(importlib.import_module(module), name)
+    return FastTokenizer(Tokenizer.from_str(kept.tokenizer), to_bytes, frozenset(kept.hidden), frozenset(kept.literal))
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
