@@ -110,7 +110,8 @@ class Loading:
             options["draft"] = model_source.find_draft(options["draft"], options["engine"])
         options["mmproj"] = projectors.named(options["mmproj"])
         try:
-            return msgspec.convert({"model": source.path, "projector": source.projector, **options}, EngineSpec)
+            about = {"model": source.path, "projector": source.projector, **self._config.prefix_files()}
+            return msgspec.convert({**about, **options}, EngineSpec)
         except msgspec.ValidationError as error:
             raise StartError(f"The settings of {source.path}: {error}.") from None
 

@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from uvicorn.config import Config
 
@@ -26,6 +27,7 @@ from nitro.api.responses.memory import Memory
 from nitro.api.responses.renderer import ResponsesRenderer
 from nitro.config import ServeConfig
 from nitro.engines.client.engine import Engine
+from nitro.engines.prefix_files.folder import PrefixFolder
 from nitro.engines.types import ModelInfo
 from nitro.errors import EngineDown, EngineLost, NitroError, ServerClosing, StartError
 from nitro.launch import Launch
@@ -90,6 +92,8 @@ class Server:
         self._kept = Background(Memory(self.store), self.service, self.models, ResponsesRenderer, config.parallel)
         fetching = Fetching(self.models, offered, allowed=not config.no_pull)
         max_body = config.max_body * 2**20
+        prefixes = _prefix_folder(config)
+        metrics.prefixes = prefixes and prefixes.usage
         self.recorder = recorder.make(config.record, config.record_size, config.record_files, config.api_key)
         app = make_app(
             self.models,
@@ -103,6 +107,7 @@ class Server:
             fetching,
             self.recorder,
             self.live,
+            prefixes,
         )
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
@@ -308,6 +313,19 @@ def _guard(config: ServeConfig) -> Guard:
         return Guard(config.api_key, config.allow_origin, config.allow_host)
     except ValueError as error:
         raise StartError(str(error)) from None
+
+
+def _prefix_folder(config: ServeConfig) -> PrefixFolder | None:
+    """Where prefixes are kept. Raises StartError where none can be written there."""
+    about = config.prefix_files()
+    if not about:
+        return None
+    folder = PrefixFolder(Path(about["prefix_cache"]), about["prefix_cache_bytes"])
+    try:
+        folder.prepare()
+    except OSError as error:
+        raise StartError(f"--prefix-cache {folder.path} cannot be written: {error.strerror or error}.") from None
+    return folder
 
 
 def _check_tool_format(name: str | None) -> None:

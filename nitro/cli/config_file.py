@@ -43,7 +43,7 @@ TYPES: dict[Any, tuple[Any, str]] = {  # of TOML's values, by the option's type;
 GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 SOURCES = (*GIVEN, ParameterSource.DEFAULT_MAP, ParameterSource.DEFAULT)  # the first that sets an option wins
 OF_MODEL = {"alias", "chat_template", "tool_format"}  # flags that are about MODEL, and no other
-NUMBERS_TOO = ("memory", "keep_alive")  # texts that may be numbers
+NUMBERS_TOO = ("memory", "keep_alive", "prefix_cache_size")  # texts that may be numbers
 MODELS = "models"
 SERVER = "server"
 

@@ -24,6 +24,7 @@ from nitro.engines.client.embedding import Embedding
 from nitro.engines.client.generation import Generation
 from nitro.engines.client.generations import Generations
 from nitro.engines.client.keeper import Keeper
+from nitro.engines.client.last_save import LastSave
 from nitro.engines.client.spawn import SpawnedEngine
 from nitro.engines.client.stall import StallWatch
 from nitro.engines.client.state import EngineState, Lifecycle
@@ -49,6 +50,9 @@ class Observer(Protocol):
 
     def engine_restarted(self) -> None:
         """Another process is started."""
+
+    def prefix(self, event: messages.PrefixEvent) -> None:
+        """Something became of a prefix that is kept in a file."""
 
 
 class Watcher(Protocol):
@@ -90,6 +94,7 @@ class Engine:
         self.generations = Generations(spec.parallel, max_sequences, self.suspects, self._send)
         self.keeper = Keeper(spec, self.lifecycle, self.generations, listener=self, comes_back=comes_back, first=first)
         self._stall = StallWatch()
+        self._last_save = LastSave(self._send, spec.prefix_cache is not None)
         self._observer = observer
         self._watcher: Watcher | None = None
         self._told_loading = loading
@@ -100,12 +105,15 @@ class Engine:
             messages.Detokenized: self.generations.questions.answered,
             messages.AdapterLoaded: self.generations.questions.answered,
             messages.AdapterDropped: self.generations.questions.answered,
+            messages.Forgotten: self.generations.questions.answered,
             messages.Rejected: self.generations.rejected,
             messages.TooLong: self.generations.too_long,
             messages.Step: self._step,
             messages.Embedded: self.generations.embedded,
             messages.EmbeddingFailed: self.generations.embedding_failed,
             messages.Slots: self._slots,
+            messages.Saved: self._last_save.saved,
+            messages.PrefixEvent: self._prefix,
         }
 
     @property
@@ -230,6 +238,15 @@ class Engine:
         self._have_adapters([replace(each, scale=scales.get(each.id, 0.0)) for each in self._adapters])
         return self._adapters
 
+    async def forget_prefixes(self) -> int:
+        """Forget all that no sequence has now. Returns how many tokens slots held; 0 where there is no process. Raises
+        what its end is told with."""
+        if not self.info:
+            return 0
+        answer = await self.generations.ask(messages.Forget, NO_WORK)
+        assert isinstance(answer, messages.Forgotten)
+        return answer.tokens
+
     @property
     def _adapters(self) -> list[AdapterInfo]:
         return self.info.adapters if self.info else []
@@ -262,6 +279,7 @@ class Engine:
 
     async def close(self) -> None:
         """End the process, after `stop`."""
+        await self._last_save.wait()
         await self.keeper.close()
 
     def _send(self, message: WireMessage) -> None:
@@ -279,11 +297,14 @@ class Engine:
 
     def begun(self) -> None:
         """See Listener."""
+        self._last_save.begun()
         if self._watcher:
             self._send(messages.Watch(True))
 
     def lost(self) -> None:
         """See Listener."""
+        if not self.keeper.process:
+            self._last_save.ended()
         if self._watcher:
             self._watcher.lost()
         if self._observer:
@@ -312,3 +333,7 @@ class Engine:
     def _slots(self, message: messages.Slots) -> None:
         if self._watcher:
             self._watcher.slots(message.slots)
+
+    def _prefix(self, message: messages.PrefixEvent) -> None:
+        if self._observer:
+            self._observer.prefix(message)

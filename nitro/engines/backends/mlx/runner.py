@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from nitro.engines.adapters import AdapterInfo, AdapterSource
 from nitro.engines.backends import fill_in_middle
-from nitro.engines.backends.mlx import kv_cache, library, sampler
+from nitro.engines.backends.mlx import kv_cache, library, sampler, saved_caches
 from nitro.engines.backends.mlx.adapters import MlxAdapters
 from nitro.engines.backends.mlx.decode_group import Group, GroupRow, padding
 from nitro.engines.backends.mlx.draft_check import DraftCheck
@@ -36,7 +36,7 @@ from nitro.engines.backends.mlx.vision.whole_runs import WholeRuns
 from nitro.engines.backends.registry import MLX
 from nitro.engines.hardware import memory
 from nitro.engines.media_encoder import MediaEncoder
-from nitro.engines.runner import Chunk, OutOfKV, Result, Tokenizer
+from nitro.engines.runner import Chunk, OutOfKV, Result, Saving, Tokenizer
 from nitro.engines.scheduling import speculation
 from nitro.engines.scheduling.media_borders import whole_pieces
 from nitro.engines.scheduling.prompt_grid import PromptGrid
@@ -80,6 +80,8 @@ class MlxRunner:
         if self._draft:
             self._draft.max_tokens = self.info.kv_tokens
         self.info = replace(self.info, adapters=list(map(self._adapters.load, spec.adapter_sources)))
+        parts = [self.info.engine, self.info.device, self.info.layers, str(self._model.dtype)]
+        self.saving = Saving(parts, entire=not self._trial.can_truncate)
         self._max_padding = min(_size(self._model) // self._trial.token_bytes, self.info.kv_tokens // 4)
 
     # The contract
@@ -166,6 +168,19 @@ class MlxRunner:
         self._held[dst] = length
         self._whole_runs.keep(dst, length, src)
         return length
+
+    def export(self, slot: int) -> list[memoryview] | None:
+        """What its caches hold, at rest."""
+        self._leave([slot])
+        return saved_caches.pack(self._caches[slot]) if slot in self._caches else None
+
+    def restore(self, slot: int, state: memoryview, length: int) -> bool:
+        """Caches of the slot's own."""
+        self._clear(slot)
+        caches = saved_caches.unpack(self._model.network, state, length)
+        if caches is not None:
+            self._caches[slot], self._held[slot] = caches, length
+        return caches is not None
 
     def free_sequence(self, sequence_id: int) -> None:
         """Drop its logit bias, which is all there is of it outside its slot."""
