@@ -7,6 +7,7 @@ A row of bench.table: `python -m bench.table --rows prefix-files`. By itself, fo
 
 import argparse
 import asyncio
+import itertools
 import json
 import tempfile
 import time
@@ -124,7 +125,7 @@ async def stream_gaps(server: Server, prompts: Prompts) -> list[float]:
         await client.chat(server.endpoint, server.endpoint.chat_body(prompts.next(20), 1))
     evicted = True
     await streaming
-    return [1000 * (after - before) for before, after in zip(times, times[1:], strict=False)]
+    return [1000 * (after - before) for before, after in itertools.pairwise(times)]
 
 
 def steps(options: argparse.Namespace, seed: int, keeps: bool, engine: str = "llama") -> float:

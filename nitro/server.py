@@ -93,7 +93,7 @@ class Server:
         fetching = Fetching(self.models, offered, allowed=not config.no_pull)
         max_body = config.max_body * 2**20
         prefixes = _prefix_folder(config)
-        metrics.prefixes = prefixes and prefixes.usage
+        metrics.prefixes = prefixes.usage if prefixes else None
         self.recorder = recorder.make(config.record, config.record_size, config.record_files, config.api_key)
         app = make_app(
             self.models,

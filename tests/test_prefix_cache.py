@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from os.path import commonpath
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from nitro.engines.prefix_files.index import Entry, Found
 from nitro.engines.scheduling.prefix_cache import PrefixCache
 from nitro.engines.scheduling.scheduler import Scheduler
 from nitro.engines.scheduling.sequence import Sequence
+from nitro.engines.scheduling.slots import shared_prefix
 from nitro.engines.scheduling.stored_prefix import StoredPrefix
 from nitro.engines.types import EngineSpec, SamplingParams
 from nitro.engines.worker.stored_prefixes import StoredPrefixes
@@ -111,7 +113,7 @@ def test_what_gives_way_is_found_by_a_new_engine(run: Callable) -> None:
     """The old one was killed, and has written nothing at its end."""
     with run(engine=FAKE, parallel=1) as server:
         for other in (PROMPT, *OTHERS):  # more than there are slots
-            answer, _ = ask(server.ready(), other)
+            ask(server.ready(), other)
         while events(server, "written") < 1:
             pass
         os.kill(server.engine.pid, signal.SIGKILL)
@@ -369,7 +371,7 @@ class Files:
         self.reads: list[Callable[[memoryview | None], None]] = []
 
     def find(self, tokens: bytes, adapters: str) -> Found | None:
-        length = min(len(os.path.commonprefix([tokens, self.entry.tokens])), len(tokens) - 4) // 4
+        length = min(len(commonpath([tokens, self.entry.tokens])), len(tokens) - 4) // 4
         return Found(self.entry, length) if length >= 64 and not adapters else None
 
     def fetch(self, found: Found, done: Callable[[memoryview | None], None]) -> None:

@@ -116,8 +116,8 @@ def found(of: PrefixIndex, tokens: list[int], adapters: str = "") -> tuple[str, 
 
 def test_the_longest_prefix_is_found_and_of_equals_the_smallest_file() -> None:
     of = index(entry(TOKENS[:90], "short"), entry([*TOKENS, 1, 2, 3], "long"), entry([*TOKENS, 1], "less"))
-    assert found(of, TOKENS + [7, 7]) == ("less", 200)
-    assert found(of, TOKENS[:91] + [7]) == ("less", 91)
+    assert found(of, [*TOKENS, 7, 7]) == ("less", 200)
+    assert found(of, [*TOKENS[:91], 7]) == ("less", 91)
     assert found(of, TOKENS) == ("less", 199), "the last token must be computed"
     assert found(of, [7, *TOKENS]) is None
     assert found(of, TOKENS[: MIN_TOKENS + 1]) == ("short", MIN_TOKENS)
@@ -126,21 +126,21 @@ def test_the_longest_prefix_is_found_and_of_equals_the_smallest_file() -> None:
 
 def test_what_was_computed_under_other_adapters_is_not_found() -> None:
     of = index(entry(TOKENS, "plain"), entry(TOKENS[:100], "under", "1*0.5"))
-    assert found(of, TOKENS + [7], "1*0.5") == ("under", 100) and found(of, TOKENS + [7], "1*1.0") is None
+    assert found(of, [*TOKENS, 7], "1*0.5") == ("under", 100) and found(of, [*TOKENS, 7], "1*1.0") is None
 
 
 def test_a_state_that_cannot_be_cut_is_found_where_the_prompt_has_all_of_it() -> None:
     of = index(entry(TOKENS[:100], "part"), entry(TOKENS, "all"), entire=True)
-    assert found(of, TOKENS + [7]) == ("all", 200)
+    assert found(of, [*TOKENS, 7]) == ("all", 200)
     assert found(of, TOKENS) == ("part", 100) and found(of, TOKENS[:100]) is None
 
 
 def test_nothing_is_read_that_is_far_longer_or_does_not_fit_or_is_not_written_yet() -> None:
     long = list(range(MAX_READ * 100 + 1))
-    assert found(index(entry(long)), long[:100] + [7]) is None and found(index(entry(long)), long[:102] + [7])
-    assert found(index(entry(TOKENS), longest=199), TOKENS + [7]) is None
+    assert found(index(entry(long)), [*long[:100], 7]) is None and found(index(entry(long)), [*long[:102], 7])
+    assert found(index(entry(TOKENS), longest=199), [*TOKENS, 7]) is None
     waiting = index(entry(TOKENS)._replace(is_there=False))
-    assert found(waiting, TOKENS + [7]) is None and not waiting.is_worth_writing(pack(TOKENS), "")
+    assert found(waiting, [*TOKENS, 7]) is None and not waiting.is_worth_writing(pack(TOKENS), "")
 
 
 def test_what_is_written_is_new_enough() -> None:
@@ -230,7 +230,8 @@ folder.prepare()
 for number in range(first, first + int(sys.argv[4])):
     header = form.Header("a" * 64, "", form.pack(range(number, number + 100)), 2**20)
     pieces = [number.to_bytes(4, "little") * 2**18]
-    folder.add(header.identity, header.name, form.file_size(header), lambda fd: form.write(fd, header, pieces, lambda: None))
+    write = lambda fd: form.write(fd, header, pieces, lambda: None)
+    folder.add(header.identity, header.name, form.file_size(header), write)
     print(number, flush=True)
 """
 
@@ -457,7 +458,9 @@ def test_a_file_that_went_is_not_found(tmp_path: Path) -> None:
     assert kept.files.wants(pack(TOKENS), ""), "so that it is written again"
 
 
-def test_what_another_server_has_written_is_found_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_server_has_written_is_found_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("nitro.engines.prefix_files.files.REFRESH", 0.0)
     mine, other = Kept(tmp_path), Kept(tmp_path)
     other.write(TOKENS)

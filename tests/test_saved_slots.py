@@ -179,7 +179,12 @@ def test_a_slot_that_decodes_with_others(tmp_path: Path, keep: Callable) -> None
     runner, other = (keep(MlxScorer(folder, context=CONTEXT, parallel=4)) for _ in range(2))
     for step in range(4):
         length = 40 + step
-        runner.submit([Chunk(slot, slot, TEXT[slot : slot + length], length - 1 if step else 0, length, GREEDY) for slot in (0, 1)])
+        runner.submit(
+            [
+                Chunk(slot, slot, TEXT[slot : slot + length], length - 1 if step else 0, length, GREEDY)
+                for slot in (0, 1)
+            ]
+        )
         runner.collect()
     state = joined(runner.export(1))
     assert other.restore(0, state, 43)
@@ -201,5 +206,7 @@ def test_bfloat16_comes_back(tmp_path: Path, keep: Callable) -> None:
     back = saved_caches.unpack(Network, joined(saved_caches.pack(caches)), 5)
     for before, after in zip(caches, back, strict=True):
         assert after.keys.dtype == mx.bfloat16 and after.offset == 5
-        assert mx.array_equal(before.keys[..., :5, :], after.keys) and mx.array_equal(before.values[..., :5, :], after.values)
+        assert mx.array_equal(before.keys[..., :5, :], after.keys) and mx.array_equal(
+            before.values[..., :5, :], after.values
+        )
     assert saved_caches.unpack(Network, joined(saved_caches.pack(caches)), 6) is None, "of another length"

@@ -9,7 +9,7 @@ from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
 from nitro import __version__
-from nitro.api import cache, error_responses, health, model_list, page, records
+from nitro.api import cache_deletion, error_responses, health, model_list, page, records
 from nitro.api import live as live_routes
 from nitro.api.anthropic import routes as anthropic
 from nitro.api.audio import routes as audio
@@ -103,7 +103,7 @@ def make_app(
             *responses.HANDLERS,
             *conversations.HANDLERS,
             *records.HANDLERS,
-            *cache.HANDLERS,
+            *cache_deletion.HANDLERS,
         ],
         state=State(
             {

@@ -14,7 +14,7 @@ import msgspec
 from litestar import MediaType, Response, get
 from msgspec import Struct
 
-from nitro.api import cache, live, records, sse
+from nitro.api import cache_deletion, live, records, sse
 from nitro.api.anthropic import models as anthropic_models
 from nitro.api.anthropic import requests as anthropic_requests
 from nitro.api.anthropic import schema as anthropic
@@ -195,7 +195,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("delete", RECORD): Operation("Delete a record", RECORDS, records.RecordsDeleted),
     ("get", f"{RECORD}/file"): Operation("A record as a file of its own", RECORDS, "application/jsonl"),
     ("delete", "/v1/cache"): Operation(
-        "Forget the prefixes of prompts, in memory and in files", (*ANY, 503), cache.CacheDeleted
+        "Forget the prefixes of prompts, in memory and in files", (*ANY, 503), cache_deletion.CacheDeleted
     ),
     ("get", "/health"): Operation("Whether the server is well", (403, 500), schema.Health, open=True),
     ("get", "/healthz"): Operation("The same, in the first Nitro's form", (403, 500), MediaType.HTML.value, open=True),

@@ -62,7 +62,10 @@ class PrefixFolder:
 
     def usage(self) -> Usage:
         """What all servers have there; nothing where it cannot be read."""
-        files = [file for file in self._files() if file.path.suffix == WHOLE]
+        try:
+            files = [file for file in self._files() if file.path.suffix == WHOLE]
+        except OSError:
+            return Usage(0, 0)
         return Usage(len(files), sum(file.size for file in files))
 
     def names(self, identity: str) -> set[str]:

@@ -22,7 +22,7 @@ def restore(context: Any, sequence: int, state: Any) -> bool:
 
 def view(state: Any) -> memoryview:
     """The bytes of a saved state."""
-    return memoryview(np.frombuffer(state, np.uint8))
+    return np.frombuffer(state, np.uint8).data
 
 
 def array(state: memoryview) -> Any:

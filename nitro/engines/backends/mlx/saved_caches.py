@@ -20,7 +20,8 @@ from nitro.engines.backends.mlx.kv_cache import Caches
 
 _LENGTH = 4  # bytes
 _NUMBERS = {1: mx.uint8, 2: mx.uint16, 4: mx.uint32, 8: mx.uint64}  # by size: numpy knows no bfloat16
-_DTYPES = {str(dtype): dtype for dtype in (mx.float32, mx.float16, mx.bfloat16, *_NUMBERS.values(), mx.int32, mx.int64)}
+_SIGNED = (mx.int8, mx.int16, mx.int32, mx.int64)
+_DTYPES = {str(dtype): dtype for dtype in (mx.float32, mx.float16, mx.bfloat16, mx.bool_, *_SIGNED, *_NUMBERS.values())}
 
 
 class Block(Struct, frozen=True, tag=True):
@@ -79,6 +80,8 @@ class _Reader:
         block = msgspec.convert(value, Block)
         dtype = _DTYPES[block.dtype]
         count = math.prod(block.shape) * dtype.size
+        if not count:
+            return mx.zeros(block.shape, dtype)
         part = np.frombuffer(self._data[self._place : self._place + count], f"u{dtype.size}")
         self._place += count
         return mx.array(part.reshape(block.shape)).view(dtype)
@@ -119,4 +122,5 @@ def _numbers(array: mx.array) -> Any:
 
 
 def _bytes(numbers: Any) -> memoryview:
-    return memoryview(np.ascontiguousarray(numbers)).cast("B")
+    whole: memoryview = np.ascontiguousarray(numbers).data
+    return whole.cast("B") if numbers.size else memoryview(b"")
