@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import click
 import pytest
 
 from bench import limits
@@ -30,10 +31,13 @@ def named(page: Path) -> str:
 
 @cache
 def flags(command: str) -> frozenset[str]:
-    """The options that `nitro COMMAND --help` lists."""
-    run = [sys.executable, "-m", "nitro", command, "--help"]
+    """The options that `nitro COMMAND --help` lists; of a group, those of its commands."""
+    run = [sys.executable, "-m", "nitro", *command.split(), "--help"]
     shown = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return frozenset(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", shown, re.MULTILINE)) | {"--help"}
+    group = main.commands.get(command)
+    inner = [f"{command} {name}" for name in group.commands] if isinstance(group, click.Group) else []
+    own = frozenset(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", shown, re.MULTILINE)) | {"--help"}
+    return own.union(*map(flags, inner))
 
 
 def anchors(page: Path) -> set[str]:

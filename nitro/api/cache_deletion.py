@@ -5,8 +5,8 @@ import asyncio
 from litestar import Request, delete
 from msgspec import Struct
 
+from nitro.api.callers import is_trusted
 from nitro.api.openai.models import served
-from nitro.api.trust import is_trusted
 from nitro.engines.prefix_files.folder import PrefixFolder, Usage
 from nitro.errors import ApiError
 

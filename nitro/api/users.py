@@ -1,14 +1,30 @@
-"""Who shares the engine with whom: each client's address is a user of its own."""
+"""Who shares the engine with whom: each key of a file is a user of its own or, without one, each client's address."""
 
 import ipaddress
 
 from litestar.types import Scope
 
+from nitro.api.callers import account_of
+
+KEYS = "key:"
 NETWORK = 64  # bits of an IPv6 address that one client's addresses have alike
 
 
+def of_key(name: str) -> str:
+    """The user that a key of this name is."""
+    return f"{KEYS}{name}"
+
+
+def key_named(user: str) -> str | None:
+    """The name of the key that a user is; None: it is none."""
+    return user.removeprefix(KEYS) if user.startswith(KEYS) else None
+
+
 def user_of(scope: Scope) -> str:
-    """The user that a request counts for; "": of a socket without addresses."""
+    """The user that a request counts for: "key:NAME" where it came with a key of a file, else its address; "": of a
+    socket without addresses."""
+    if account := account_of(scope):
+        return of_key(account.name)
     peer = scope["client"]
     if peer is None:
         return ""

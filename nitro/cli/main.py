@@ -10,6 +10,7 @@ from nitro.cli.config import config
 from nitro.cli.convert import convert
 from nitro.cli.doctor import doctor
 from nitro.cli.first_nitro import FirstNitroGroup
+from nitro.cli.key import key
 from nitro.cli.list import list_models
 from nitro.cli.ps import ps
 from nitro.cli.pull import pull
@@ -31,7 +32,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(serve, chat, run, pull, list_models, show, ps, rm, config, doctor),
+    *(serve, chat, run, pull, list_models, show, ps, rm, key, config, doctor),
     *(bench, replay, redact, convert, verify, completion),
 )
 for command in COMMANDS:
