@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import re
 import signal
 from collections.abc import Callable
@@ -368,6 +369,18 @@ def test_a_file_that_is_not_there_holds_nobody_back() -> None:
     asked = [sequence(1, PROMPT)]
     assert stored.hold_back(asked, of)
     assert stored.arrived("name", None) == [asked] and asked[0].stored is None
+
+
+def test_a_disk_that_does_not_answer_holds_nobody_back_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nitro.engines.worker.stored_prefixes.PATIENCE", 0.0)
+    stored, files, of = waiting()
+    told: queue.SimpleQueue[tuple[str, memoryview | None]] = queue.SimpleQueue()
+    stored.fetched = lambda name, state: told.put((name, state))
+    asked = [sequence(1, PROMPT)]
+    assert stored.hold_back(asked, of) and told.get(timeout=CEILING) == ("name", None)
+    assert stored.arrived("name", None) == [asked]
+    files.reads[0](state_of(PROMPT))  # at last
+    assert stored.arrived(*told.get(timeout=CEILING)) == []
 
 
 def test_what_a_slot_holds_is_not_read() -> None:

@@ -21,7 +21,8 @@ CONTEXT = 300
 LENGTH = 90  # tokens, of which a window of 32 keeps a part
 TEXT = [20 + 37 * i % 900 for i in range(LENGTH + 12)]
 SCORED = SamplingParams(temperature=0, logprobs=8, logit_bias=GREEDY.logit_bias)
-RECURRENT = ("mamba", "mamba2", "lfm2", "falcon-h1")
+RECURRENT = ("mamba2", "lfm2", "falcon-h1", "granitehybrid", "nemotron_h", "qwen3next")
+WINDOWED = ("gpt-oss", "gemma4", "exaone4-windows")
 
 
 def joined(pieces: list[memoryview] | None) -> memoryview:
@@ -94,6 +95,17 @@ def test_windows_go_on_from_their_end(tmp_path: Path, keep: Callable, full: bool
     make = llama(write_family(tmp_path / "tiny.gguf", "gemma3"), swa_full=full)
     same_in_another(make, keep, LENGTH)
     assert keep(make()).saving.entire
+
+
+@pytest.mark.parametrize("name", WINDOWED)
+def test_windows_of_other_families(tmp_path: Path, keep: Callable, name: str) -> None:
+    make = llama(write_converted(tmp_path / "tiny.gguf", name))
+    same_in_another(make, keep, LENGTH)
+    assert keep(make()).saving.entire
+
+
+def test_compressed_keys_and_values(tmp_path: Path, keep: Callable) -> None:
+    same_in_another(llama(write_converted(tmp_path / "tiny.gguf", "deepseek-v2")), keep, 50)
 
 
 @pytest.mark.parametrize("name", RECURRENT)

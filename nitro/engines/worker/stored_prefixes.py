@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from nitro.system.memory import free_host_memory
 
 log = logging.getLogger("nitro.prefixes")
 
+PATIENCE = 30.0  # seconds that a request waits for a file; then it is computed
 MEMORY_SHARE = 4  # what waits to be written takes at most so much of the free memory: a quarter
 
 Fetched = Callable[[str, memoryview | None], None]  # a file's name, and its state
@@ -135,9 +137,22 @@ class StoredPrefixes:
         request = _Request(sequences, len(wanted))
         for name, waiting in wanted.items():
             if name not in self._fetching:
-                self._files.fetch(waiting[0][1], lambda state, name=name: self.fetched(name, state))  # type: ignore[misc]
+                self._fetch(name, waiting[0][1])
             self._fetching.setdefault(name, []).append((request, waiting))
         return bool(wanted)
+
+    def _fetch(self, name: str, found: Found) -> None:
+        """Have a file read. Where the disk does not answer it is as if there was none."""
+        assert self._files
+        late = threading.Timer(PATIENCE, lambda: self.fetched(name, None))
+        late.daemon = True
+
+        def done(state: memoryview | None) -> None:
+            late.cancel()
+            self.fetched(name, state)
+
+        late.start()
+        self._files.fetch(found, done)
 
     def arrived(self, name: str, state: memoryview | None) -> list[list[Sequence]]:
         """A file was read, or is not there. The requests that wait for nothing any more."""
