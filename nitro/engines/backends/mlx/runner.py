@@ -13,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 from msgspec.structs import replace
 
@@ -27,7 +26,6 @@ from nitro.engines.backends.mlx.draft_model import DraftModel
 from nitro.engines.backends.mlx.encoders.chat_vectors import ChatVectors
 from nitro.engines.backends.mlx.encoders.decoder import Decoder
 from nitro.engines.backends.mlx.kv_cache import Caches
-from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.opening import open_model
 from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
 from nitro.engines.backends.mlx.self_test import try_out
@@ -36,7 +34,7 @@ from nitro.engines.backends.mlx.vision.whole_runs import WholeRuns
 from nitro.engines.backends.registry import MLX
 from nitro.engines.hardware import memory
 from nitro.engines.media_encoder import MediaEncoder
-from nitro.engines.runner import Chunk, OutOfKV, Result, Saving, Tokenizer
+from nitro.engines.runner import Chunk, OutOfKV, Result, Tokenizer
 from nitro.engines.scheduling import speculation
 from nitro.engines.scheduling.media_borders import whole_pieces
 from nitro.engines.scheduling.prompt_grid import PromptGrid
@@ -80,9 +78,8 @@ class MlxRunner:
         if self._draft:
             self._draft.max_tokens = self.info.kv_tokens
         self.info = replace(self.info, adapters=list(map(self._adapters.load, spec.adapter_sources)))
-        parts = [self.info.engine, self.info.device, self.info.layers, str(self._model.dtype)]
-        self.saving = Saving(parts, entire=not self._trial.can_truncate)
-        self._max_padding = min(_size(self._model) // self._trial.token_bytes, self.info.kv_tokens // 4)
+        self.saving = saved_caches.saving(self.info, self._model, entire=not self._trial.can_truncate)
+        self._max_padding = min(self._model.size // self._trial.token_bytes, self.info.kv_tokens // 4)
 
     # The contract
 
@@ -404,8 +401,3 @@ class MlxRunner:
     def _bos(self) -> list[int]:
         """What goes before a text that no chat template made."""
         return self.tokenizer.encode(self._model.bos) if self._model.adds_bos and self._model.bos else []
-
-
-def _size(model: MlxModel) -> int:
-    """Bytes of the weights."""
-    return sum(array.nbytes for array in dict(tree_flatten(model.network.parameters())).values())

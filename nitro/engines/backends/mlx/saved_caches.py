@@ -17,6 +17,9 @@ from msgspec import Struct
 
 from nitro.engines.backends.mlx import kv_cache
 from nitro.engines.backends.mlx.kv_cache import Caches
+from nitro.engines.backends.mlx.model import MlxModel
+from nitro.engines.runner import Saving
+from nitro.engines.types import ModelInfo
 
 _LENGTH = 4  # bytes
 _NUMBERS = {1: mx.uint8, 2: mx.uint16, 4: mx.uint32, 8: mx.uint64}  # by size: numpy knows no bfloat16
@@ -36,6 +39,11 @@ class Saved(Struct, frozen=True):
 
     kind: str
     state: Any
+
+
+def saving(info: ModelInfo, model: MlxModel, entire: bool) -> Saving:
+    """Of a runner."""
+    return Saving([info.engine, info.device, info.layers, str(model.dtype)], entire)
 
 
 def pack(caches: Caches) -> list[memoryview]:
