@@ -184,7 +184,7 @@ class PrefixCache:
         """Drop what was offloaded first. False where nothing is offloaded."""
         oldest = self._oldest_offloaded(exclude=None)
         if oldest is not None:
-            self._drop(oldest)
+            self._discard(oldest)  # what waits to be kept would go on to take its memory
         return oldest is not None
 
     def save(self, until: Callable[[], bool]) -> None:
@@ -197,11 +197,20 @@ class PrefixCache:
     def forget(self) -> int:
         """Empty all idle slots, and keep nothing of them. Returns how many tokens they held."""
         held = self.slots.items()
-        for slot, _, _ in held:
-            self._kv.trim(slot, 0)
-            self.slots.clear(slot)
+        self.empty_idle()
         self.kept.clear()
         return sum(len(tokens) for _, tokens, _ in held)
+
+    def empty_idle(self) -> bool:
+        """Empty every idle slot, and keep nothing of it: what waits to be kept takes memory. False where all are."""
+        held = self.slots.items()
+        for slot, _, _ in held:
+            self._discard(slot)
+        return bool(held)
+
+    def empty(self, slot: int) -> None:
+        """Empty a busy slot."""
+        self._kv.trim(slot, 0)
 
     def restart(self) -> None:
         """The runner was reset: every slot is empty."""
@@ -263,6 +272,9 @@ class PrefixCache:
 
     def _drop(self, slot: int) -> None:
         self._gives_way(slot)
+        self._discard(slot)
+
+    def _discard(self, slot: int) -> None:
         self._kv.trim(slot, 0)
         self.slots.clear(slot)
 
