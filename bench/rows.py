@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench import adapters, footprint, http, many_models, peers, pictures, processes, two_users
+from bench import adapters, footprint, http, many_models, peers, pictures, prefix_files, processes, two_users
 from bench.measures import HIGHER_IS_BETTER
 from bench.peers import OURS
 from bench.workloads import DRAFTED, FLOAT32, MLX, OLD, OURSELVES, PAIR, SERVER, SWEEP, UNFLAGGED, WORKLOADS, Workload
@@ -191,6 +191,17 @@ ROWS = {
         (Goal(two_users.LIGHT, 1.5, (two_users.OURS_ALONE,)),),
         (two_users.LIGHT,),
         "one user's requests beside 64 of another",
+        extra=True,
+    ),
+    "prefix-files": Row(
+        prefix_files.measured,
+        (
+            Goal(prefix_files.FIRST, 0.05, (prefix_files.COMPUTED,)),
+            Goal(prefix_files.FIRST, 1.0, (SERVER,)),
+            Goal(prefix_files.STEP, 1.05, (prefix_files.UNKEPT,)),
+        ),
+        (prefix_files.FIRST, prefix_files.STEP),
+        "a system prompt after a restart",
         extra=True,
     ),
     "many-models": Row(

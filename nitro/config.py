@@ -1,7 +1,7 @@
 """What a server is started with. Each field is a flag of `nitro serve` and a NITRO_* variable, both made from here."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta
 
@@ -144,6 +144,22 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     state_size: Annotated[
         int, Meta(ge=1, le=2**20, description="GiB for responses that are kept; beyond, the oldest are deleted.")
     ] = 8
+    prefix_cache: Annotated[
+        Path | None,
+        Meta(
+            description="Folder where the beginnings of prompts are kept in files, as the model has computed them, so "
+            "that a restart does not compute them again. Servers may share one. Default: main memory only."
+        ),
+    ] = None
+    prefix_cache_size: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9]+(\.[0-9]+)? *[KMGTkmgt]?(i?[Bb])?$",
+            description="What all files of --prefix-cache may take, in MiB or as in 20G; beyond, what was not used for "
+            "the longest time is removed.",
+            extra={"form": "a number of MiB, or a size such as 20G"},
+        ),
+    ] = "20G"
     record: Annotated[
         Path | None,
         Meta(
@@ -278,7 +294,17 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
             raise StartError(str(error)) from None
         options["mmproj"] = projectors.named(options["mmproj"])
         check_engine_memory(options["engine_memory"])
-        return EngineSpec(model=model, projector=projector, **options)
+        return EngineSpec(model=model, projector=projector, **options, **self.prefix_files())
+
+    def prefix_files(self) -> dict[str, Any]:
+        """The fields of an EngineSpec that say where prefixes are kept. Raises StartError for a size that is none."""
+        if self.prefix_cache is None:
+            return {}
+        try:
+            size = memory.parse(self.prefix_cache_size)
+        except ValueError as error:
+            raise StartError(f"--prefix-cache-size {self.prefix_cache_size}: {error}.") from None
+        return {"prefix_cache": str(self.prefix_cache.expanduser().absolute()), "prefix_cache_bytes": size}
 
 
 def check_engine_memory(text: str | None) -> None:

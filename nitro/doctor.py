@@ -9,18 +9,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from nitro import __version__
-from nitro.doctor_report import Driver, Engine, EngineDevice, Machine, Memory, Model, Report
+from nitro.doctor_report import Driver, Engine, EngineDevice, Machine, Memory, Model, PrefixCache, Report
 from nitro.engines.backends import registry
 from nitro.engines.backends.registry import ENGINES, EngineDescriptor
 from nitro.engines.hardware import machine, memory, nvidia
 from nitro.engines.hardware.gpu_findings import named, why_no_gpu
 from nitro.engines.hardware.libraries import REBUILD, Build, Device, Finding
 from nitro.engines.hardware.nvidia import Nvidia
+from nitro.engines.prefix_files.folder import PrefixFolder
 from nitro.errors import StartError
 from nitro.models import default_model
 from nitro.system import signals, terminal
@@ -42,6 +45,7 @@ class Facts(Struct, frozen=True):
     translated: bool = False  # an x86_64 Python that Rosetta runs on an Apple-Silicon Mac
     model: str = ""  # the embedded model's file
     no_model: str = ""  # why there is none
+    prefix_cache: PrefixCache | None = None  # None: none is set
 
     @property
     def automatic(self) -> list[EngineDescriptor]:
@@ -49,9 +53,13 @@ class Facts(Struct, frozen=True):
         return registry.automatic(registry.platform_name(self.system, self.processor))
 
 
-def run(as_json: bool = False) -> int:
-    """Print what there is and what to fix. Returns the exit status: 1 if there is anything to fix."""
+def run(as_json: bool = False, prefix_cache: Path | None = None) -> int:
+    """Print what there is and what to fix. Returns the exit status: 1 if there is anything to fix. `prefix_cache`: the
+    folder of --prefix-cache."""
     facts = collect()
+    if prefix_cache is not None:
+        folder = PrefixFolder(prefix_cache, 0)
+        facts = replace(facts, prefix_cache=PrefixCache(str(folder.path), *folder.usage()))
     findings = diagnose(facts)
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(report(facts, findings))).decode())
@@ -196,6 +204,7 @@ def report(facts: Facts, findings: list[Finding]) -> Report:
         ),
         engines=[_engine(name, build, facts) for name, build in facts.engines.items()],
         model=Model(default_model.ID, facts.model or None),
+        prefix_cache=facts.prefix_cache,
     )
 
 
@@ -223,7 +232,12 @@ def describe(facts: Facts) -> dict[str, str]:
         "NVIDIA": _nvidia(facts.nvidia),
         **{build.library: _build(build) for build in facts.engines.values()},
         "model": f"{default_model.ID}: {facts.model or 'not installed'}",
+        **({"prefixes": _prefixes(facts.prefix_cache)} if facts.prefix_cache else {}),
     }
+
+
+def _prefixes(found: PrefixCache) -> str:
+    return f"{found.files} files of {_gib(found.bytes)} in {found.path}"
 
 
 def _nvidia(found: Nvidia) -> str:

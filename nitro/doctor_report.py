@@ -63,6 +63,14 @@ class Model(Struct):
     path: str | None
 
 
+class PrefixCache(Struct):
+    """The files of --prefix-cache, of all servers that share the folder."""
+
+    path: str
+    files: int
+    bytes: int
+
+
 class Report(Struct):
     """All of it. `ok`: nothing is to fix, and the exit status is 0."""
 
@@ -73,3 +81,4 @@ class Report(Struct):
     nvidia: Driver
     engines: list[Engine]
     model: Model
+    prefix_cache: PrefixCache | None  # null: none is set

@@ -125,7 +125,8 @@ class Loading:
         options["mmproj"] = projectors.named(options["mmproj"])
         check_engine_memory(options["engine_memory"])
         try:
-            return msgspec.convert({"model": source.path, "projector": source.projector, **options}, EngineSpec)
+            about = {"model": source.path, "projector": source.projector, **self._config.prefix_files()}
+            return msgspec.convert({**about, **options}, EngineSpec)
         except msgspec.ValidationError as error:
             raise StartError(f"The settings of {source.path}: {error}.") from None
 

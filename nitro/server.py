@@ -12,6 +12,7 @@ import stat
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from uvicorn.config import Config
 
@@ -29,6 +30,7 @@ from nitro.api.transport import reply_headers
 from nitro.api.transport.forwarded import Proxies
 from nitro.config import ServeConfig
 from nitro.engines.client.engine import Engine
+from nitro.engines.prefix_files.folder import PrefixFolder
 from nitro.engines.types import ModelInfo
 from nitro.errors import EngineDown, EngineLost, NitroError, ServerClosing, StartError
 from nitro.keys import key_metrics
@@ -103,6 +105,8 @@ class Server:
         self._kept = Background(memory, self.service, self.models, ResponsesRenderer, places, self.keys)
         fetching = Fetching(self.models, offered, allowed=not config.no_pull)
         max_body = config.max_body * 2**20
+        prefixes = _prefix_folder(config)
+        metrics.prefixes = prefixes.usage if prefixes else None
         self.recorder = recorder.make(config.record, config.record_size, config.record_files, config.api_key)
         app = make_app(
             self.models,
@@ -117,6 +121,7 @@ class Server:
             self.recorder,
             self.live,
             self.keys,
+            prefixes,
         )
         app.proxies = _proxies(config)
         self.files = WatchedFiles()
@@ -363,6 +368,19 @@ def _proxies(config: ServeConfig) -> Proxies:
         return Proxies(config.trust_proxy, config.root_path)
     except ValueError as error:
         raise StartError(str(error)) from None
+
+
+def _prefix_folder(config: ServeConfig) -> PrefixFolder | None:
+    """Where prefixes are kept. Raises StartError where none can be written there."""
+    about = config.prefix_files()
+    if not about:
+        return None
+    folder = PrefixFolder(Path(about["prefix_cache"]), about["prefix_cache_bytes"])
+    try:
+        folder.prepare()
+    except OSError as error:
+        raise StartError(f"--prefix-cache {folder.path} cannot be written: {error.strerror or error}.") from None
+    return folder
 
 
 def _check_tool_format(name: str | None) -> None:

@@ -9,7 +9,7 @@ from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
 from nitro import __version__
-from nitro.api import error_responses, health, model_list, page, records, usage
+from nitro.api import cache_deletion, error_responses, health, model_list, page, records, usage
 from nitro.api import live as live_routes
 from nitro.api.anthropic import routes as anthropic
 from nitro.api.audio import routes as audio
@@ -32,6 +32,7 @@ from nitro.api.responses import routes as responses
 from nitro.api.responses.background import Background
 from nitro.api.responses.memory import Memory
 from nitro.api.responses.renderer import ResponsesRenderer
+from nitro.engines.prefix_files.folder import PrefixFolder
 from nitro.keys.ring import KeyRing
 from nitro.models.fetching import Fetching
 from nitro.models.pool import Pool
@@ -66,11 +67,12 @@ def make_app(
     recorder: Recorder | None = None,
     live: Feed | None = None,
     keys: KeyRing | None = None,
+    prefixes: PrefixFolder | None = None,
 ) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body. `stop`: begins to stop the
     server. `kept`: responses in the background, with the memory of all; None: nothing is kept. Without `embedding`
     nothing is embedded; without `fetching` models neither come nor go; without `recorder` nothing is recorded. `live`:
-    tells what the server is doing. `keys`: of a file."""
+    tells what the server is doing. `keys`: of a file. `prefixes`: where they are kept in files."""
     kept = kept or Background(Memory(None), service, served, ResponsesRenderer, 1)
     first = FirstNitro(served, stop, service.strict)
     app = _Application(
@@ -104,6 +106,7 @@ def make_app(
             *responses.HANDLERS,
             *conversations.HANDLERS,
             *records.HANDLERS,
+            *cache_deletion.HANDLERS,
         ],
         state=State(
             {
@@ -119,6 +122,7 @@ def make_app(
                 "has_key": guard.has_key,
                 "key_ring": keys,
                 "recorder": recorder,
+                "prefixes": prefixes,
                 "live": live or Feed(Watches(served, metrics), service.requests, __version__),
             }
         ),

@@ -10,7 +10,7 @@ from typing import NoReturn, Protocol
 from msgspec import Struct
 
 from nitro.engines.adapters import AdapterSource
-from nitro.engines.runner import Chunk, Result, Tokenizer
+from nitro.engines.runner import Chunk, Result, Saving, Tokenizer
 from nitro.engines.types import ModelInfo, SamplingParams
 
 
@@ -70,6 +70,7 @@ class EmbedsOnly:
     """What a ModelRunner has for text, of a model that makes none: there are no slots, and nothing to do."""
 
     media: None = None
+    saving = Saving(why_not="It generates no text.")
 
     def prepare(self, sampling: SamplingParams) -> None:
         """Nothing."""
@@ -103,6 +104,13 @@ class EmbedsOnly:
     def copy(self, src: int, dst: int, length: int) -> int:
         """Nothing is held."""
         return 0
+
+    def export(self, slot: int) -> None:
+        """Nothing is held."""
+
+    def restore(self, slot: int, state: memoryview, length: int) -> bool:
+        """Never called."""
+        raise AssertionError("this model generates no text")
 
     def free_sequence(self, sequence_id: int) -> None:
         """Nothing."""

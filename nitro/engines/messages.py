@@ -12,10 +12,16 @@ A verb is a message to the engine and the messages that answer it:
     DropAdapter → AdapterDropped                        once nothing applies it any more
     Abort       → nothing
     Watch       → Slots after Slots, until the next Watch ends it
+    Save        → Saved                                 the last one: nothing is computed any more
+    Forget      → Forgotten
+
+PrefixEvents come at any time, of an engine that keeps prefixes in files.
 
 How to add one: a message below, in `Request`; its answers in `FromEngine`; a handler in `worker/handlers.py`; and who
 receives the answers in `client/engine.py`.
 """
+
+from typing import Literal
 
 import msgspec
 
@@ -102,6 +108,20 @@ class Watch(WireMessage, frozen=True):
     """Somebody watches what the slots hold, or nobody any more."""
 
     active: bool
+
+
+class Save(WireMessage, frozen=True):
+    """End all sequences, and write what the slots hold to files, as far as that takes no longer than so many
+    seconds."""
+
+    seconds: float
+
+
+class Forget(WireMessage, frozen=True):
+    """Forget all prefixes: empty the slots that no sequence has, and write nothing that waits to be written. What lies
+    in files stays there, but is not found."""
+
+    id: int
 
 
 # From the engine
@@ -214,12 +234,31 @@ class EmbeddingFailed(WireMessage, frozen=True):
     too_large: bool = False
 
 
-Question = Tokenize | Detokenize | LoadAdapter | DropAdapter  # answered by one message
-Answer = Tokenized | Detokenized | AdapterLoaded | AdapterDropped
-Request = Generate | Embed | Question | Abort | Watch
+class Saved(WireMessage, frozen=True):
+    """All is written, or the time is over."""
+
+
+class Forgotten(WireMessage, frozen=True):
+    """It is done. `tokens`: that slots held."""
+
+    id: int
+    tokens: int
+
+
+class PrefixEvent(WireMessage, frozen=True):
+    """What became of a prefix that is kept in a file: see prefix_files/files.py."""
+
+    event: Literal["written", "dropped", "failed", "restored", "gone", "damaged"]
+    tokens: int
+    bytes: int
+
+
+Question = Tokenize | Detokenize | LoadAdapter | DropAdapter | Forget  # answered by one message
+Answer = Tokenized | Detokenized | AdapterLoaded | AdapterDropped | Forgotten
+Request = Generate | Embed | Question | Abort | Watch | Save
 ToEngine = Import | Load | Request
 Generating = Accepted | Rejected | TooLong | Step | Embedded | EmbeddingFailed
-FromEngine = Loading | Ready | LoadFailed | Generating | Answer | Slots
+FromEngine = Loading | Ready | LoadFailed | Generating | Answer | Slots | Saved | PrefixEvent
 
 decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
 decode_from_engine = msgspec.msgpack.Decoder(FromEngine).decode

@@ -147,6 +147,18 @@ class TokenizerRecipe(Struct, frozen=True):
     state: bytes
 
 
+class Saving(Struct, frozen=True):
+    """Whether and how what a slot holds can be taken out of a runner, and put into another one of the same model.
+
+    `parts`: all that what it holds depends on, beside the weights, the adapters, the tokens and the options: versions,
+    the device, how the library lays it out. `entire`: what was put back cannot be cut, but goes on from its end.
+    """
+
+    parts: list[str] = []
+    entire: bool = False
+    why_not: str = ""  # a sentence; "": it can
+
+
 class Tokenizer(Protocol):
     """Made with the model. Thread-safe: the worker's preparers encode while the engine thread steps."""
 
@@ -178,6 +190,7 @@ class ModelRunner(Protocol):
     info: ModelInfo
     tokenizer: Tokenizer
     media: MediaEncoder | None  # None: it takes text only
+    saving: Saving
 
     def prepare(self, sampling: SamplingParams) -> None:
         """A sequence with this sampling will come: do what takes long ahead of it.
@@ -229,6 +242,14 @@ class ModelRunner(Protocol):
 
     def copy(self, src: int, dst: int, length: int) -> int:
         """Make `dst` hold the first `length` tokens of `src`, which stays. Returns what `dst` holds: `length`, or 0."""
+
+    def export(self, slot: int) -> list[memoryview] | None:
+        """What an idle slot holds, as bytes in pieces, which stay as they are whatever becomes of the slot, and which
+        any thread may read; None where it holds nothing, or cannot be taken out. Called unless `saving.why_not`."""
+
+    def restore(self, slot: int, state: memoryview, length: int) -> bool:
+        """Have an empty slot hold what was exported of `length` tokens: the pieces in one. False where that cannot be,
+        for want of room, say; the slot is empty then. Called unless `saving.why_not`."""
 
     def free_sequence(self, sequence_id: int) -> None:
         """The sequence ended: free its sampler and random state. Unknown ids are ignored."""

@@ -163,6 +163,8 @@ class EngineSpec(EngineOptions, frozen=True):
     kv_bytes: int | None = None  # that the KV cache may take; None: what is free
     projector: str | None = None  # the file that was found beside the model and may let it see or hear; a path
     adapters: list[AdapterSource] | None = None  # to be loaded with the model; None: those that `lora` says
+    prefix_cache: str | None = None  # the folder where prefixes are kept; None: nowhere
+    prefix_cache_bytes: int = 0  # that all prefixes in it may take
 
     @property
     def adapter_sources(self) -> list[AdapterSource]:

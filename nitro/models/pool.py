@@ -242,6 +242,12 @@ class Pool:
             self._loader.end(member)
         return member.closing if member.resident else None
 
+    async def forget_prefixes(self) -> int:
+        """Have the loaded models forget all prefixes that no request has now. Returns how many tokens they were."""
+        engines = [member.served.engine for member in self._offers.members if member.served and member.resident]
+        forgotten = await asyncio.gather(*(engine.forget_prefixes() for engine in engines), return_exceptions=True)
+        return sum(tokens for tokens in forgotten if isinstance(tokens, int))  # one that has died holds nothing
+
     # The server's life
 
     def offer_default(self, wanted: Wanted, plan: LoadPlan, first: SpawnedEngine | None = None) -> ServedModel:

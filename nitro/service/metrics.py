@@ -6,6 +6,7 @@ the client library's own histograms and gauges would cost more than everything e
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
@@ -13,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from nitro.engines.messages import PrefixEvent
 from nitro.engines.types import StepRecord
 from nitro.service.events import TokenUsage
 
@@ -39,6 +41,13 @@ GAUGES = (
 )
 
 
+FOLDER = (
+    ("nitro_prefix_cache_files", "Files in the folder of --prefix-cache, of all servers that share it."),
+    ("nitro_prefix_cache_bytes", "Their bytes."),
+)
+OfEvent = Callable[[str], Counter]  # what is counted of one event
+
+
 class Metrics:
     """Counters and histograms of one server."""
 
@@ -50,6 +59,10 @@ class Metrics:
         self._generated = Counter("nitro_generated_tokens", "Tokens sampled.", MODEL, registry=registry)
         self._embedded = Counter("nitro_embedded_tokens", "Tokens of accepted inputs.", MODEL, registry=registry)
         self._inputs = Counter("nitro_embedded_inputs", "Inputs accepted, to be embedded.", MODEL, registry=registry)
+        event = [*MODEL, "event"]
+        self._prefixes = Counter("nitro_prefix_cache_events", "Prefixes in files.", event, registry=registry)
+        self._moved = Counter("nitro_prefix_cache_tokens", "Tokens of these prefixes.", event, registry=registry)
+        self.prefixes: Callable[[], tuple[int, int]] | None = None  # files and bytes of --prefix-cache
         self._models: dict[str, ModelMetrics] = {}
         registry.register(_Noted(self._families))
         self._restarts = Counter("nitro_engine_restarts", "Engine processes started anew.", MODEL, registry=registry)
@@ -65,7 +78,8 @@ class Metrics:
                 self._inputs,
                 self._embedded,
             )
-            self._models[model] = ModelMetrics(*(counter.labels(model) for counter in counters))
+            events = partial(self._prefixes.labels, model), partial(self._moved.labels, model)
+            self._models[model] = ModelMetrics(*(counter.labels(model) for counter in counters), events=events)
         return self._models[model]
 
     def add(self, families: Callable[[], Iterable[Metric]]) -> None:
@@ -81,6 +95,8 @@ class Metrics:
         return generate_latest(self._registry)
 
     def _families(self) -> Iterator[Metric]:
+        for (name, help), value in zip(FOLDER, self.prefixes(), strict=True) if self.prefixes else ():
+            yield GaugeMetricFamily(name, help, value)
         for place, (name, help, _) in enumerate(HISTOGRAMS):
             histograms = HistogramMetricFamily(name, help, labels=MODEL)
             for model, metrics in self._models.items():
@@ -96,8 +112,9 @@ class Metrics:
 class ModelMetrics:
     """What is counted of one model. It is its engine's `Observer`."""
 
-    def __init__(self, *counters: Counter):
-        """`counters`: in the order of `Metrics.of`."""
+    def __init__(self, *counters: Counter, events: tuple[OfEvent, OfEvent]):
+        """`counters`: in the order of `Metrics.of`. `events`: counters of prefixes and of their tokens."""
+        self._events, self._event_tokens = events
         self._prompt, self._cached, self._generated, self._restarts, self._inputs, self._embedded = counters
         self.histograms = [_Histogram(bounds) for _, _, bounds in HISTOGRAMS]
         self._queued, self._first, self._each, self._rows, self._steps = self.histograms
@@ -134,6 +151,11 @@ class ModelMetrics:
     def engine_lost(self) -> None:
         """The engine's process ended: nothing runs or waits in it, and its cache is gone."""
         self._latest = None
+
+    def prefix(self, event: PrefixEvent) -> None:
+        """Something became of a prefix that is kept in a file."""
+        self._events(event.event).inc()
+        self._event_tokens(event.event).inc(event.tokens)
 
     def engine_restarted(self) -> None:
         """A new process was started for the engine."""

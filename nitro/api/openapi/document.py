@@ -14,7 +14,7 @@ import msgspec
 from litestar import MediaType, Request, Response, get
 from msgspec import Struct
 
-from nitro.api import live, rate_headers, records, sse, usage
+from nitro.api import cache_deletion, live, rate_headers, records, sse, usage
 from nitro.api.anthropic import models as anthropic_models
 from nitro.api.anthropic import requests as anthropic_requests
 from nitro.api.anthropic import schema as anthropic
@@ -200,6 +200,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("get", RECORD): Operation("A record", RECORDS, records.Record),
     ("delete", RECORD): Operation("Delete a record", RECORDS, records.RecordsDeleted),
     ("get", f"{RECORD}/file"): Operation("A record as a file of its own", RECORDS, "application/jsonl"),
+    ("delete", "/v1/cache"): Operation(
+        "Forget the prefixes of prompts, in memory and in files", (*ANY, 503), cache_deletion.CacheDeleted
+    ),
     ("get", "/v1/usage"): Operation(
         "What keys have used, and what is left to them", RECORDS, usage.KeyUsageList, query=OF_USAGE
     ),

@@ -16,7 +16,7 @@ from nitro.engines.adapters import AdapterInfo, AdapterSet, AdapterSource
 from nitro.engines.embedder import EmbedsOnly, Pair
 from nitro.engines.media import Media
 from nitro.engines.media_encoder import MediaEncoder, MediaRejected, MediaRun
-from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, TokenizerRecipe
+from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, Saving, TokenizerRecipe
 from nitro.engines.types import (
     EmbeddingInfo,
     EngineSpec,
@@ -103,10 +103,12 @@ class FakeRunner:
         )
         self.tokenizer = FakeTokenizer()
         self.media: MediaEncoder | None = None
+        self.saving = Saving(["fake"])
         self.draft_model: Callable[[list[int]], int] = self._follows  # the token that it says after those
         self._shifts: dict[int, int] = {}  # by adapter
         self._held: list[list[int]] = [[] for _ in range(self.info.slots)]
         self._under: dict[int, AdapterSet] = {}  # by slot
+        self._restored: dict[int, int] = {}  # by slot that was: how much further was counted there
         self._compared: dict[int, list[int]] = {}  # by slot: the list that it is known to hold the beginning of
         self._batch: list[Chunk] = []
         self.info = replace(self.info, adapters=list(map(self.load_adapter, spec.adapter_sources)))
@@ -133,13 +135,17 @@ class FakeRunner:
         for chunk in batch:
             self._held[chunk.slot] += chunk.tokens[chunk.start : chunk.stop]
             self._under[chunk.slot] = chunk.adapters
+            self._restored.pop(chunk.slot, None)
         self._batch = batch
 
     def _holds(self, chunk: Chunk) -> bool:
         """Whether its slot holds what comes before it. A list that only grows is compared once, and then its length."""
         slot, tokens = chunk.slot, chunk.tokens
         held = self._held[slot]
-        assert not held or self._under[slot] == chunk.adapters, "KV of other adapters"
+        if slot in self._restored:
+            assert not held or self._restored[slot] == self._shift(chunk), "KV of other adapters, from elsewhere"
+        else:
+            assert not held or self._under[slot] == chunk.adapters, "KV of other adapters"
         if self._compared.get(slot) is tokens:
             return len(held) == chunk.start
         self._compared[slot] = tokens
@@ -196,7 +202,10 @@ class FakeRunner:
 
     def _shift(self, chunk: Chunk) -> int:
         """How much further its adapters count."""
-        return round(sum(scale * self._shifts[id] for id, scale in chunk.adapters))
+        return self._sum(chunk.adapters)
+
+    def _sum(self, adapters: AdapterSet) -> int:
+        return round(sum(scale * self._shifts[id] for id, scale in adapters))
 
     def _follows(self, tokens: list[int], banned: bool = False, shift: int = 0) -> int:
         """The token after these."""
@@ -248,8 +257,23 @@ class FakeRunner:
         assert length <= len(self._held[src])
         self._held[dst] = self._held[src][:length]
         self._under[dst] = self._under.get(src, ())
+        self._restored.pop(dst, None)
+        if src in self._restored:
+            self._restored[dst] = self._restored[src]
         self._compared.pop(dst, None)
         return length
+
+    def export(self, slot: int) -> list[memoryview] | None:
+        """Its tokens, and how much further was counted there."""
+        held = self._held[slot]
+        shift = self._restored.get(slot, self._sum(self._under.get(slot, ())))
+        return [memoryview(array("i", part)).cast("B") for part in ([shift], held)] if held else None
+
+    def restore(self, slot: int, state: memoryview, length: int) -> bool:
+        """Whatever they are: what comes next is compared with them."""
+        self._restored[slot], *self._held[slot] = array("i", bytes(state))
+        self._compared.pop(slot, None)
+        return len(self._held[slot]) == length
 
     def free_sequence(self, sequence_id: int) -> None:
         """Nothing."""

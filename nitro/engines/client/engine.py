@@ -26,6 +26,7 @@ from nitro.engines.client.embedding import Embedding
 from nitro.engines.client.generation import Generation
 from nitro.engines.client.generations import Generations
 from nitro.engines.client.keeper import Keeper
+from nitro.engines.client.last_save import LastSave
 from nitro.engines.client.spawn import SpawnedEngine
 from nitro.engines.client.stall import StallWatch
 from nitro.engines.client.state import EngineState, Lifecycle, Pause
@@ -53,6 +54,9 @@ class Observer(Protocol):
 
     def engine_restarted(self) -> None:
         """Another process is started."""
+
+    def prefix(self, event: messages.PrefixEvent) -> None:
+        """Something became of a prefix that is kept in a file."""
 
 
 class Watcher(Protocol):
@@ -96,6 +100,7 @@ class Engine:
         self.generations = Generations(spec.parallel, max_sequences, self.suspects, self._send)
         self.keeper = Keeper(spec, self.lifecycle, self.generations, listener=self, comes_back=comes_back, first=first)
         self._stall = StallWatch()
+        self._last_save = LastSave(self._send, spec.prefix_cache is not None)
         self._standstill = Standstill()
         self._watchdog = Watchdog(stall_timeout, self._gets_nowhere, self.keeper.kill) if stall_timeout else None
         self._observer = observer
@@ -108,12 +113,15 @@ class Engine:
             messages.Detokenized: self.generations.questions.answered,
             messages.AdapterLoaded: self.generations.questions.answered,
             messages.AdapterDropped: self.generations.questions.answered,
+            messages.Forgotten: self.generations.questions.answered,
             messages.Rejected: self.generations.rejected,
             messages.TooLong: self.generations.too_long,
             messages.Step: self._step,
             messages.Embedded: self.generations.embedded,
             messages.EmbeddingFailed: self.generations.embedding_failed,
             messages.Slots: self._slots,
+            messages.Saved: self._last_save.saved,
+            messages.PrefixEvent: self._prefix,
         }
 
     @property
@@ -246,6 +254,15 @@ class Engine:
         self._have_adapters([replace(each, scale=scales.get(each.id, 0.0)) for each in self._adapters])
         return self._adapters
 
+    async def forget_prefixes(self) -> int:
+        """Forget all that no sequence has now. Returns how many tokens slots held; 0 where there is no process. Raises
+        what its end is told with."""
+        if not self.info:
+            return 0
+        answer = await self.generations.ask(messages.Forget, NO_WORK)
+        assert isinstance(answer, messages.Forgotten)
+        return answer.tokens
+
     @property
     def _adapters(self) -> list[AdapterInfo]:
         return self.info.adapters if self.info else []
@@ -278,6 +295,7 @@ class Engine:
 
     async def close(self) -> None:
         """End the process, after `stop`."""
+        await self._last_save.wait()
         await self.keeper.close()
 
     def _send(self, message: WireMessage) -> None:
@@ -295,6 +313,7 @@ class Engine:
 
     def begun(self) -> None:
         """See Listener."""
+        self._last_save.begun()
         if self._watcher:
             self._send(messages.Watch(True))
         if self._watchdog:
@@ -302,6 +321,8 @@ class Engine:
 
     def lost(self) -> None:
         """See Listener."""
+        if not self.keeper.process:
+            self._last_save.ended()
         if self._watchdog:
             self._watchdog.stop()
         if self._watcher:
@@ -340,3 +361,7 @@ class Engine:
     def _slots(self, message: messages.Slots) -> None:
         if self._watcher:
             self._watcher.slots(message.slots)
+
+    def _prefix(self, message: messages.PrefixEvent) -> None:
+        if self._observer:
+            self._observer.prefix(message)

@@ -11,15 +11,19 @@ snapshots of them are kept where messages end (`Sequence.snapshot_points`), as i
 
 Idle slots give way in the order of their last use, but those that hold a prefix that a request has named come last: see
 `kept_prefixes.py`.
+
+What an idle slot loses may be kept elsewhere: a `Saver` is told before. What was kept comes back with a sequence that
+begins with it (`StoredPrefix`), where it is clearly more than the slots hold.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from nitro.engines.adapters import AdapterSet
 from nitro.engines.scheduling.kept_prefixes import KeptPrefix, KeptPrefixes
 from nitro.engines.scheduling.prompt_grid import PromptGrid
 from nitro.engines.scheduling.slots import Slots, shared_prefix
+from nitro.engines.scheduling.stored_prefix import StoredPrefix
 from nitro.engines.types import ModelInfo
 
 MIN_PREFIX = 16  # tokens; a shorter prefix is computed again
@@ -39,6 +43,16 @@ class KVStore(Protocol):
     def copy(self, src: int, dst: int, length: int) -> int:
         """See ModelRunner."""
 
+    def restore(self, slot: int, state: memoryview, length: int) -> bool:
+        """See ModelRunner."""
+
+
+class Saver(Protocol):
+    """Keeps elsewhere what slots held."""
+
+    def gives_way(self, slot: int, tokens: list[int], adapters: AdapterSet) -> None:
+        """An idle slot is about to lose these tokens, or the last of them, which were computed under these adapters."""
+
 
 class BusySlot(NamedTuple):
     """A busy slot, which holds the first `computed` of `tokens`, computed under `adapters`."""
@@ -52,11 +66,12 @@ class BusySlot(NamedTuple):
 class PrefixCache:
     """Gives slots to sequences, with as much of their KV as any slot holds."""
 
-    def __init__(self, info: ModelInfo, kv: KVStore):
+    def __init__(self, info: ModelInfo, kv: KVStore, saver: Saver | None = None):
         self.slots = Slots(info.slots)
         self.kept = KeptPrefixes(info)
         self._info = info
         self._kv = kv
+        self._saver = saver
         self.grid = PromptGrid(info.prompt_grid)
 
     def find(self, tokens: list[int], busy: Iterable[BusySlot], adapters: AdapterSet = ()) -> tuple[int | None, int]:
@@ -103,12 +118,27 @@ class PrefixCache:
             return self._take_over(slot, length, busy)
         if source is None or length < MIN_PREFIX:
             return self._take_over(slot, 0, busy)
-        self._kv.trim(slot, 0)
-        self.slots.clear(slot)
+        self._drop(slot)
         needed = length if source_is_busy else max(length, self.slots.size(source))
         self._make_room(needed, busy, exclude=source)
         self.slots.take(slot)
         return slot, self._kv.copy(source, slot, length)
+
+    def restore(
+        self, stored: StoredPrefix, tokens: list[int], busy: list[BusySlot], adapters: AdapterSet = ()
+    ) -> tuple[int, int] | None:
+        """The same, with what was kept elsewhere. None: the slots hold about as much, or it could not be put back."""
+        length = self.grid.down(min(stored.length, len(tokens) - 1))
+        if length < MIN_PREFIX or not self.is_gain(tokens, busy, length, adapters):
+            return None
+        slot = self.slots.spare(spared=self._kept())
+        self._drop(slot)
+        self._make_room(stored.size, busy, exclude=slot)
+        self.slots.take(slot)
+        if self._kv.restore(slot, stored.state, stored.size) and self._kv.trim(slot, length) == length:
+            return slot, length
+        self.slots.release(slot, [])
+        return None
 
     def snapshot(self, slot: int, tokens: list[int], busy: list[BusySlot], adapters: AdapterSet = ()) -> None:
         """Keep a copy of a busy slot, which holds exactly `tokens`, in an idle one, unless one holds it already."""
@@ -154,13 +184,29 @@ class PrefixCache:
         """Drop what was offloaded first. False where nothing is offloaded."""
         oldest = self._oldest_offloaded(exclude=None)
         if oldest is not None:
-            self._drop(oldest)
+            self._discard(oldest)  # what waits to be kept would go on to take its memory
         return oldest is not None
 
-    def empty_idle(self) -> None:
-        """Empty every idle slot."""
-        for slot, _, _ in self.slots.items():
-            self._drop(slot)
+    def save(self, until: Callable[[], bool]) -> None:
+        """Tell the saver of all idle slots, those that were used last first, until it is enough."""
+        for slot, _, _ in reversed(self.slots.items()):
+            if until():
+                return
+            self._gives_way(slot)
+
+    def forget(self) -> int:
+        """Empty all idle slots, and keep nothing of them. Returns how many tokens they held."""
+        held = self.slots.items()
+        self.empty_idle()
+        self.kept.clear()
+        return sum(len(tokens) for _, tokens, _ in held)
+
+    def empty_idle(self) -> bool:
+        """Empty every idle slot, and keep nothing of it: what waits to be kept takes memory. False where all are."""
+        held = self.slots.items()
+        for slot, _, _ in held:
+            self._discard(slot)
+        return bool(held)
 
     def empty(self, slot: int) -> None:
         """Empty a busy slot."""
@@ -174,6 +220,8 @@ class PrefixCache:
     def _take_over(self, slot: int, length: int, busy: list[BusySlot]) -> tuple[int, int]:
         if length and self.slots.is_offloaded(slot):
             self._make_room(self.slots.size(slot), busy, exclude=slot)
+        if not self._loses_little(slot, length):
+            self._gives_way(slot)
         self.slots.take(slot)
         return slot, self._kv.trim(slot, length)
 
@@ -201,6 +249,8 @@ class PrefixCache:
         return 0
 
     def _cut(self, slot: int, length: int) -> None:
+        if length:
+            self._gives_way(slot)
         if length and self._kv.trim(slot, length) == length:
             self.slots.cut(slot, length)
         else:
@@ -216,7 +266,15 @@ class PrefixCache:
     def _used(self, busy: list[BusySlot]) -> int:
         return self.slots.held + sum(other.computed for other in busy)
 
+    def _gives_way(self, slot: int) -> None:
+        if self._saver and self.slots.size(slot):
+            self._saver.gives_way(slot, self.slots.tokens(slot), self.slots.adapters(slot))
+
     def _drop(self, slot: int) -> None:
+        self._gives_way(slot)
+        self._discard(slot)
+
+    def _discard(self, slot: int) -> None:
         self._kv.trim(slot, 0)
         self.slots.clear(slot)
 

@@ -44,7 +44,7 @@ from nitro.engines.scheduling.fair_order import age, may_overtake, order_prompts
 from nitro.engines.scheduling.fair_shares import FairShares
 from nitro.engines.scheduling.inflight_prefixes import InFlightPrefixes
 from nitro.engines.scheduling.media_borders import chunk_end
-from nitro.engines.scheduling.prefix_cache import BusySlot, KVStore, PrefixCache
+from nitro.engines.scheduling.prefix_cache import BusySlot, KVStore, PrefixCache, Saver
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.slots import Slots
 from nitro.engines.types import FinishReason, ModelInfo, Output
@@ -62,7 +62,8 @@ class SchedulerRunner(KVStore, Protocol):
 class Scheduler:
     """Add sequences, then step. Every call is on the engine thread, and none between `schedule` and `advance`."""
 
-    def __init__(self, info: ModelInfo, runner: SchedulerRunner):
+    def __init__(self, info: ModelInfo, runner: SchedulerRunner, saver: Saver | None = None):
+        """`saver`: told what idle slots are about to lose."""
         assert info.parallel <= info.slots and info.parallel < info.step_tokens and info.context <= info.kv_tokens
         assert info.attention_tile_rows <= info.step_tokens
         self.info = info
@@ -70,7 +71,7 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.admitted: list[tuple[Sequence, int]] = []  # by the last schedule(), with the tokens found cached
         self.preempted: list[Sequence] = []  # since the last schedule()
-        self.prefixes = PrefixCache(info, runner)
+        self.prefixes = PrefixCache(info, runner, saver)
         self.in_flight = InFlightPrefixes(self.prefixes)
         self.drafts = DraftPolicy(info.has_draft_model)
         self.turns = AdapterTurns(info.takes_adapters and not info.mixes_adapters)
@@ -229,7 +230,7 @@ class Scheduler:
                 break
             rows -= 1
             reserved += sequence.reserve
-            busy = self._busy()
+            busy = self.busy_slots()
             if self.in_flight.should_wait(sequence, self.running, busy):
                 continue
             overtake(passed)
@@ -253,7 +254,10 @@ class Scheduler:
         tokens = sequence.tokens[: sequence.prompt_length] if self.info.prompt_grid else sequence.tokens
         prefix = [] if sequence.bypass_cache else tokens
         kept = self.prefixes.keep(sequence.tokens, sequence.keeps, sequence.arrived, sequence.adapters)
-        sequence.slot, sequence.computed = self.prefixes.place(prefix, busy, sequence.adapters)
+        stored, sequence.stored = sequence.stored, None
+        placed = stored and self.prefixes.restore(stored, prefix, busy, sequence.adapters)
+        sequence.restored = placed is not None
+        sequence.slot, sequence.computed = placed or self.prefixes.place(prefix, busy, sequence.adapters)
         sequence.cached = sequence.computed
         sequence.written = max(kept - sequence.computed, 0)
         self.waiting.remove(sequence)
@@ -265,9 +269,10 @@ class Scheduler:
     def _snapshot(self, sequence: Sequence, computed: int) -> None:
         """Keep a copy of the slot, if it holds the prompt exactly up to one of its snapshot points."""
         if computed in sequence.snapshot_points and sequence.slot is not None:
-            self.prefixes.snapshot(sequence.slot, sequence.tokens[:computed], self._busy(), sequence.adapters)
+            self.prefixes.snapshot(sequence.slot, sequence.tokens[:computed], self.busy_slots(), sequence.adapters)
 
-    def _busy(self) -> list[BusySlot]:
+    def busy_slots(self) -> list[BusySlot]:
+        """What the slots of those that run hold, as far as others may use it."""
         return [BusySlot(s.slot, s.tokens, self._reusable(s), s.adapters) for s in self.running if s.slot is not None]
 
     def _reusable(self, sequence: Sequence) -> int:

@@ -7,6 +7,7 @@ from nitro.engines.media_encoder import EncodedRuns
 from nitro.engines.runner import Matcher
 from nitro.engines.scheduling.kept_prefixes import KeptPrefix
 from nitro.engines.scheduling.speculation import Drafter
+from nitro.engines.scheduling.stored_prefix import StoredPrefix
 from nitro.engines.shares import NOBODYS, Share
 from nitro.engines.types import SamplingParams
 
@@ -36,9 +37,11 @@ class Sequence:
     media: EncodedRuns = field(default_factory=dict)  # those that its prompt has
     adapters: AdapterSet = ()  # that are applied
     share: Share = NOBODYS  # for whom it is computed
+    stored: StoredPrefix | None = None  # a beginning of its tokens that was read from elsewhere
     prompt_length: int = field(init=False)
     computed: int = field(init=False, default=0)  # tokens that its slot holds
     cached: int = field(init=False, default=0)  # tokens that its slot held when it got it
+    restored: bool = field(init=False, default=False)  # whether it began with `stored`
     written: int = field(init=False, default=0)  # tokens that it computes, and that stay in the cache
     slot: int | None = field(init=False, default=None)  # None: it waits
     scored: int = field(init=False, default=0)  # tokens of the prompt whose logprobs have gone out

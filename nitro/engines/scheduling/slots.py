@@ -1,6 +1,6 @@
 """Which slot holds what: the idle ones are the prefix cache. Pure bookkeeping; `prefix_cache.py` moves the KV."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
 from nitro.engines.adapters import AdapterSet
 
@@ -53,6 +53,10 @@ class Slots:
     def is_offloaded(self, slot: int) -> bool:
         """Whether what an idle slot holds lies beside the pool."""
         return slot in self._offloaded
+
+    def tokens(self, slot: int) -> list[int]:
+        """What an idle slot holds."""
+        return self._idle[slot]
 
     def size(self, slot: int) -> int:
         """Tokens an idle slot holds."""
@@ -122,8 +126,9 @@ class Slots:
         self._idle[slot] = []
 
 
-def shared_prefix(a: list[int], b: list[int], least: int = 0) -> int:
-    """How many leading tokens two lists share; 0 if that is less than `least`, which costs little to see.
+def shared_prefix(a: Sequence[int], b: Sequence[int], least: int = 0) -> int:
+    """How many leading tokens two lists share, or bytes two strings; 0 if that is less than `least`, which costs little
+    to see.
 
     By bisection: comparing slices is much faster than a loop.
     """

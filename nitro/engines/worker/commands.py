@@ -49,7 +49,9 @@ class LoadAdapter:
 
     def run(self, loop: EngineLoop) -> None:
         """See loop.Command."""
-        loop.adapters.load(self.message)
+        source = self.message.source
+        with loop.stored.noting(source.id, source.path):
+            loop.adapters.load(self.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +74,38 @@ class Watch:
     def run(self, loop: EngineLoop) -> None:
         """See loop.Command."""
         loop.slot_reports.watch(self.active)
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixFetched:
+    """A file of a prefix was read, or is not there."""
+
+    name: str
+    state: memoryview | None
+
+    def run(self, loop: EngineLoop) -> None:
+        """See loop.Command."""
+        for sequences in loop.stored.arrived(self.name, self.state):
+            loop.queue(sequences)
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """End all sequences, and write what the slots hold to files."""
+
+    seconds: float
+
+    def run(self, loop: EngineLoop) -> None:
+        """See loop.Command."""
+        loop.save(self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Forget all prefixes."""
+
+    id: int
+
+    def run(self, loop: EngineLoop) -> None:
+        """See loop.Command."""
+        loop.forget(self.id)

@@ -77,6 +77,14 @@ def _drop_adapter(services: Services, message: messages.DropAdapter) -> None:
     services.inbox.put(commands.DropAdapter(message))
 
 
+def _save(services: Services, message: messages.Save) -> None:
+    services.inbox.put(commands.Save(message.seconds))
+
+
+def _forget(services: Services, message: messages.Forget) -> None:
+    services.inbox.put(commands.Forget(message.id))
+
+
 HANDLERS: dict[type[messages.Request], Callable[[Services, Any], None]] = {
     messages.Generate: _generate,
     messages.Embed: _embed,
@@ -86,4 +94,6 @@ HANDLERS: dict[type[messages.Request], Callable[[Services, Any], None]] = {
     messages.DropAdapter: _drop_adapter,
     messages.Abort: _abort,
     messages.Watch: _watch,
+    messages.Save: _save,
+    messages.Forget: _forget,
 }

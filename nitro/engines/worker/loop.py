@@ -28,6 +28,7 @@ from nitro.engines.worker.embeddings import Embeddings
 from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.output_bytes import OutputBytes
 from nitro.engines.worker.slot_reports import SlotReports
+from nitro.engines.worker.stored_prefixes import StoredPrefixes
 from nitro.system.frames import WireMessage
 
 log = logging.getLogger("nitro.engine")
@@ -48,13 +49,21 @@ Inbox = queue.SimpleQueue[Command]  # to the engine thread
 class EngineLoop:
     """Runs one model: `run` never returns. Every method belongs to the engine thread."""
 
-    def __init__(self, runner: ModelRunner, inbox: Inbox, outbox: Outbox, marks: CrashMarks | None = None):
+    def __init__(
+        self,
+        runner: ModelRunner,
+        inbox: Inbox,
+        outbox: Outbox,
+        marks: CrashMarks | None = None,
+        stored: StoredPrefixes | None = None,
+    ):
         self.runner = runner
         self.outbox = outbox
         self._inbox = inbox
         self._marks = marks or CrashMarks()
         info = runner.info
-        self._scheduler = Scheduler(info, runner)
+        self.stored = stored or StoredPrefixes(runner)
+        self._scheduler = Scheduler(info, runner, self.stored if self.stored.active else None)
         self._budget = StepBudget(info.step_tokens, info.attention_tile_rows, info.prompt_rows)
         self._output_bytes = OutputBytes(runner)
         self.embeddings = Embeddings(runner)
@@ -66,8 +75,10 @@ class EngineLoop:
 
     def run(self) -> None:
         """Commands and steps in turn, for ever."""
+        self.stored.rest(True)
         while True:
             self._run_commands()
+            self.stored.rest(not self._busy)
             if self._turns.embeds(self._scheduler.busy, self.embeddings.busy):
                 self._embed()
             elif self._scheduler.busy:
@@ -86,6 +97,11 @@ class EngineLoop:
     # What commands do
 
     def add(self, sequences: list[Sequence]) -> None:
+        """Queue the sequences of one request, as soon as what files hold of them is read."""
+        if not self.stored.hold_back(sequences, self._scheduler):
+            self.queue(sequences)
+
+    def queue(self, sequences: list[Sequence]) -> None:
         """Queue the sequences of one request, or end them where what they apply was dropped meanwhile."""
         if lost := [sequence for sequence in sequences if not self.adapters.has(sequence.adapters)]:
             error = "An adapter of this request was unloaded before it began."
@@ -98,6 +114,7 @@ class EngineLoop:
     def abort(self, ids: list[int]) -> None:
         """End these sequences and embeddings. Where none is left, a record says so: no step comes that would."""
         was_busy = self._busy
+        self.stored.abort(ids)
         for sequence_id in ids:
             self._scheduler.abort(sequence_id)
             self._output_bytes.end(sequence_id)
@@ -105,6 +122,18 @@ class EngineLoop:
         if was_busy and not self._busy:
             self._rest()
             self.outbox.send(messages.Step(self._record(0.0), []))
+
+    def save(self, seconds: float) -> None:
+        """End all sequences, and write what slots hold to files."""
+        for sequence in list(self._scheduler.sequences):
+            self._scheduler.abort(sequence.id)
+        self.stored.save(self._scheduler.prefixes, seconds)
+        self.outbox.put(messages.Saved())
+
+    def forget(self, id: int) -> None:
+        """Forget all prefixes."""
+        tokens = self._scheduler.prefixes.forget()
+        self.stored.forget(lambda: self.outbox.put(messages.Forgotten(id, tokens)))
 
     # One turn
 
@@ -274,6 +303,9 @@ class EngineLoop:
             admitted=[Admission(s.id, cached, started - s.arrived, s.written) for s, cached in scheduler.admitted],
             preempted=[sequence.id for sequence in scheduler.preempted],
         )
+        for sequence, cached in scheduler.admitted:
+            if sequence.restored:
+                self.outbox.put(messages.PrefixEvent("restored", cached, 0))
         # first of all: what the server does with it takes no core from the next step before that has begun
         self.outbox.send(messages.Step(record, list(map(self._output_bytes.complete, outputs))))
         self.slot_reports.after_step()

@@ -27,6 +27,7 @@ from nitro.engines.runner import LoadError
 from nitro.engines.worker import handlers
 from nitro.engines.worker.apart.apart import Apart
 from nitro.engines.worker.apart.tokenizer import GuardedTokenizer
+from nitro.engines.worker.commands import PrefixFetched
 from nitro.engines.worker.embedding_preparation import EmbeddingPreparation
 from nitro.engines.worker.load_reports import LoadReports
 from nitro.engines.worker.loop import EngineLoop, Inbox
@@ -34,6 +35,7 @@ from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.preparation import Preparation
 from nitro.engines.worker.preparers import Preparers
 from nitro.engines.worker.reader import Reader
+from nitro.engines.worker.stored_prefixes import Prospect
 from nitro.engines.worker.token_questions import TokenQuestions
 from nitro.engines.worker.writer import Writer
 from nitro.system import frames, gc_tuning, heap
@@ -45,6 +47,7 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
     reader.start()
     spec = reader.wait_for_load(loading.prepare).spec
     logging.basicConfig(level=spec.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    prospect = Prospect(spec)
     try:
         with LoadReports(sock):
             runner = loading.load(spec)
@@ -57,6 +60,8 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
     if apart:
         runner.tokenizer = GuardedTokenizer(runner.tokenizer, apart)
     preparation = Preparation(runner, spec.lookup == "on", apart)
+    stored = prospect.loaded(runner, outbox)
+    stored.fetched = lambda name, state: inbox.put(PrefixFetched(name, state))
     services = handlers.Services(
         preparation,
         EmbeddingPreparation(runner),
@@ -70,7 +75,7 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
     gc.collect()  # what loading has left may be weights
     heap.give_back()
     gc_tuning.freeze_startup_objects()
-    EngineLoop(runner, inbox, outbox, marks).run()
+    EngineLoop(runner, inbox, outbox, marks, stored).run()
 
 
 def main() -> None:

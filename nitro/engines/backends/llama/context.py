@@ -74,6 +74,11 @@ class LlamaContext:
         return lib.llama_get_memory(self.pointer)
 
     @property
+    def streams(self) -> int:
+        """Sequences that have cells of their own, or 1."""
+        return int(self._streams)
+
+    @property
     def max_cells(self) -> int:
         """Cells in all that it may have."""
         return self._max_length * self._streams

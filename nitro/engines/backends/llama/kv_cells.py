@@ -4,6 +4,7 @@ import ctypes
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
+import numpy as np
 
 
 def save(context: Any, sequence: int) -> Any:
@@ -18,6 +19,16 @@ def restore(context: Any, sequence: int, state: Any) -> bool:
     """Replace what the sequence holds by a saved state. False where there is no room; it is empty then."""
     clear(context, sequence)
     return bool(lib.llama_state_seq_set_data(context, state, len(state), sequence))
+
+
+def view(state: Any) -> memoryview:
+    """The bytes of a saved state."""
+    return np.frombuffer(state, np.uint8).data
+
+
+def array(state: memoryview) -> Any:
+    """The saved state that these bytes are, which can be written to."""
+    return (ctypes.c_uint8 * state.nbytes).from_buffer(state)
 
 
 def save_all(context: Any) -> Any:

@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
@@ -116,6 +117,13 @@ def build() -> Build:
     """What llama.cpp is built for and finds here. A backend that was built is listed even if it finds no device."""
     names = [_call("ggml_backend_reg_name", ctypes.c_char_p, handle).decode() for handle in _all("reg")]
     return Build("llama.cpp", f"llama-cpp-python {VERSION}", tuple(names), tuple(devices()))
+
+
+def files() -> list[str]:
+    """The library's files and their sizes: another build of one version may compute other numbers."""
+    folder = Path(lib.__file__).parent / "lib"
+    found = sorted(file for file in folder.glob("*") if file.is_file())
+    return [f"{file.name} {file.stat().st_size}" for file in found]
 
 
 def devices() -> list[Device]:

@@ -19,7 +19,7 @@ from nitro.checkpoints import fingerprint
 from nitro.checkpoints.files import TOOL_USE
 from nitro.engines.adapters import AdapterInfo, AdapterSource
 from nitro.engines.backends import fill_in_middle
-from nitro.engines.backends.llama import context, exact_rows, sampler
+from nitro.engines.backends.llama import context, exact_rows, library, sampler
 from nitro.engines.backends.llama.adapters import LlamaAdapters
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.causal_embedder import CausalEmbedder
@@ -31,7 +31,7 @@ from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.backends.llama.slot_kv import PoolKV, StreamKV
 from nitro.engines.backends.registry import LLAMA
 from nitro.engines.hardware import memory
-from nitro.engines.runner import Chunk, LoadError, OutOfKV, OutOfMemory, Result, StepFailed
+from nitro.engines.runner import Chunk, LoadError, OutOfKV, OutOfMemory, Result, Saving, StepFailed
 from nitro.engines.scheduling import speculation
 from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, Pooling, SamplingParams
 from nitro.gguf import split_files
@@ -83,6 +83,7 @@ class LlamaRunner:
             if self._draft:
                 self._draft.start(self._context.plan, spec)
             self.info = replace(self._describe(spec), adapters=adapters)
+            self.saving = self._saving()
             self._warm_up()
         except LoadError:
             self.close()
@@ -151,6 +152,14 @@ class LlamaRunner:
     def copy(self, src: int, dst: int, length: int) -> int:
         """See PoolKV."""
         return self._kv.copy(src, dst, length)
+
+    def export(self, slot: int) -> list[memoryview] | None:
+        """See PoolKV."""
+        return self._kv.export(slot)
+
+    def restore(self, slot: int, state: memoryview, length: int) -> bool:
+        """See PoolKV."""
+        return self._kv.restore(slot, state, length)
 
     def free_sequence(self, sequence_id: int) -> None:
         """Free its sampler chain."""
@@ -363,6 +372,14 @@ class LlamaRunner:
             embedding=self._embedder.describe(self._context.plan.context),
             media=self.media.info if self.media else None,
         )
+
+    def _saving(self) -> Saving:
+        """What llama.cpp saves of a window lacks what has left it, so that it cannot be cut; and of a sequence it says
+        how many streams the context has."""
+        cells = self._context.max_cells if self._model.rope_depends_on_cells else 0
+        about = [self.info.engine, self.info.device, self.info.layers, self.info.kv_place, *library.files()]
+        parts = [*about, f"{self._context.streams} streams", f"{cells} cells"]
+        return Saving(parts, entire=self._model.stateful or bool(self._model.window))
 
     def _slots(self, spec: EngineSpec) -> int:
         sequences = int(lib.llama_n_seq_max(self._context.pointer))

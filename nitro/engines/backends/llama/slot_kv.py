@@ -93,6 +93,21 @@ class PoolKV:
         copied = state is not None and self._restore(dst, state) and self._cut(dst, length)
         return length if copied else self.clear(dst)
 
+    def export(self, slot: int) -> list[memoryview] | None:
+        """See ModelRunner. What is offloaded is not copied."""
+        state = self._offloaded.get(slot)
+        if state is None and self._end(slot):
+            state = kv_cells.save(self._context.pointer, self.sequence(slot))
+        return None if state is None or self._positions.of(slot) else [kv_cells.view(state)]
+
+    def restore(self, slot: int, state: memoryview, length: int) -> bool:
+        """See ModelRunner."""
+        self.clear(slot)
+        is_there = self._restore(slot, kv_cells.array(state)) and self._holds(slot, length)
+        if not is_there:
+            self.clear(slot)
+        return is_there
+
     def clear(self, slot: int) -> int:
         """Empty it, wherever it lies. Returns 0: what it holds then."""
         self._offloaded.pop(slot, None)

@@ -32,7 +32,7 @@ SLACK = 256  # tokens of room that a cut cache may keep
 
 def unknown(caches: Caches) -> str | None:
     """The name of a class that nothing is known of; None where all are known."""
-    for cache in _flat(caches):
+    for cache in flat(caches):
         if type(cache) not in KNOWN:
             return type(cache).__name__
     return None
@@ -40,12 +40,12 @@ def unknown(caches: Caches) -> str | None:
 
 def mergeable(caches: Caches) -> bool:
     """Whether several rows' caches can be merged into one batch's. A rotating cache with `keep` would lose that."""
-    return all(hasattr(cache, "merge") and not getattr(cache, "keep", 0) for cache in _flat(caches))
+    return all(hasattr(cache, "merge") and not getattr(cache, "keep", 0) for cache in flat(caches))
 
 
 def can_truncate(caches: Caches) -> bool:
     """Whether all of them can be cut anywhere, whatever they hold."""
-    return all(isinstance(cache, KVCache | QuantizedKVCache) for cache in _flat(caches))
+    return all(isinstance(cache, KVCache | QuantizedKVCache) for cache in flat(caches))
 
 
 def merge(rows: list[Caches]) -> Caches:
@@ -92,9 +92,9 @@ def cut(caches: Caches, count: int) -> bool:
     """Remove a row's last `count` tokens. False where that cannot be done; nothing is changed then."""
     if count == 0:
         return True
-    if not all(_can_be_cut(cache) for cache in _flat(caches)):
+    if not all(_can_be_cut(cache) for cache in flat(caches)):
         return False
-    for cache in _flat(caches):
+    for cache in flat(caches):
         removed = cache.trim(count)
         assert removed == count
         _give_back_room(cache)
@@ -104,12 +104,12 @@ def cut(caches: Caches, count: int) -> bool:
 def before(caches: Caches) -> list[Any]:
     """What `step_back` needs of the present state, if one token more is computed in each row: a copy of the caches that
     cannot be cut, and None for the others."""
-    return [None if _can_be_cut(cache, more=1) else snapshot(cache) for cache in _flat(caches)]
+    return [None if _can_be_cut(cache, more=1) else snapshot(cache) for cache in flat(caches)]
 
 
 def step_back(caches: Caches, before: list[Any]) -> None:
     """Remove a row's last token. `before` is that row's part of what `before` gave when it was computed."""
-    for cache, old in zip(_flat(caches), before, strict=True):
+    for cache, old in zip(flat(caches), before, strict=True):
         if old is not None:
             cache.state = old.state
         else:
@@ -119,17 +119,17 @@ def step_back(caches: Caches, before: list[Any]) -> None:
 
 def token_bytes(caches: Caches) -> int:
     """Bytes a token takes in caches that hold one at least; too much for those with a window, once it is full."""
-    return sum(int(cache.nbytes) // _room(cache) for cache in _flat(caches) if _grows(cache))
+    return sum(int(cache.nbytes) // _room(cache) for cache in flat(caches) if _grows(cache))
 
 
 def state_bytes(caches: Caches) -> int:
     """Bytes of what does not grow with the tokens."""
-    return sum(cache.nbytes for cache in _flat(caches) if not _grows(cache) and not cache.empty())
+    return sum(cache.nbytes for cache in flat(caches) if not _grows(cache) and not cache.empty())
 
 
 def arrays(caches: Caches) -> list[Any]:
     """What must be evaluated for the caches to hold what was computed."""
-    return [cache.state for cache in _flat(caches)]
+    return [cache.state for cache in flat(caches)]
 
 
 def settle(caches: Caches) -> bool:
@@ -143,7 +143,7 @@ def settle(caches: Caches) -> bool:
     return True
 
 
-def _flat(caches: Caches) -> list[Any]:
+def flat(caches: Caches) -> list[Any]:
     """All of them, those in lists too."""
     return [part for cache in caches for part in (cache.caches if isinstance(cache, CacheList) else [cache])]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
+from mlx.utils import tree_flatten
 
 from nitro.engines.backends.mlx.kv_cache import Caches
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer
@@ -35,6 +36,11 @@ class MlxModel:
     sampling: SamplingDefaults = NOTHING  # the model's own
     encoder: ImageEncoder | None = None  # of one that sees, whose network is a Seeing
     blind: str = ""  # why one that could see takes text only
+
+    @property
+    def size(self) -> int:
+        """Bytes of the weights."""
+        return sum(array.nbytes for array in dict(tree_flatten(self.network.parameters())).values())
 
     @property
     def media(self) -> MediaInfo | None:

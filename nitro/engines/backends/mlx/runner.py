@@ -13,13 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 from msgspec.structs import replace
 
 from nitro.engines.adapters import AdapterInfo, AdapterSource
 from nitro.engines.backends import fill_in_middle
-from nitro.engines.backends.mlx import kv_cache, library, sampler
+from nitro.engines.backends.mlx import kv_cache, library, sampler, saved_caches
 from nitro.engines.backends.mlx.adapters import MlxAdapters
 from nitro.engines.backends.mlx.decode_group import Group, GroupRow, padding
 from nitro.engines.backends.mlx.draft_check import DraftCheck
@@ -27,7 +26,6 @@ from nitro.engines.backends.mlx.draft_model import DraftModel
 from nitro.engines.backends.mlx.encoders.chat_vectors import ChatVectors
 from nitro.engines.backends.mlx.encoders.decoder import Decoder
 from nitro.engines.backends.mlx.kv_cache import Caches
-from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.opening import open_model
 from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
 from nitro.engines.backends.mlx.self_test import try_out
@@ -82,7 +80,8 @@ class MlxRunner:
             self._draft.max_tokens = self.info.kv_tokens
         self.info = replace(self.info, adapters=list(map(self._adapters.load, spec.adapter_sources)))
         self._memory = StepMemory(self._model.network, self._trial.token_bytes, bool(library.gpu_kind()))
-        self._max_padding = min(_size(self._model) // self._trial.token_bytes, self.info.kv_tokens // 4)
+        self.saving = saved_caches.saving(self.info, self._model, entire=not self._trial.can_truncate)
+        self._max_padding = min(self._model.size // self._trial.token_bytes, self.info.kv_tokens // 4)
 
     # The contract
 
@@ -170,6 +169,19 @@ class MlxRunner:
         self._held[dst] = length
         self._whole_runs.keep(dst, length, src)
         return length
+
+    def export(self, slot: int) -> list[memoryview] | None:
+        """What its caches hold, at rest."""
+        self._leave([slot])
+        return saved_caches.pack(self._caches[slot]) if slot in self._caches else None
+
+    def restore(self, slot: int, state: memoryview, length: int) -> bool:
+        """Caches of the slot's own."""
+        self._clear(slot)
+        caches = saved_caches.unpack(self._model.network, state, length)
+        if caches is not None:
+            self._caches[slot], self._held[slot] = caches, length
+        return caches is not None
 
     def free_sequence(self, sequence_id: int) -> None:
         """Drop its logit bias, which is all there is of it outside its slot."""
@@ -393,8 +405,3 @@ class MlxRunner:
     def _bos(self) -> list[int]:
         """What goes before a text that no chat template made."""
         return self.tokenizer.encode(self._model.bos) if self._model.adds_bos and self._model.bos else []
-
-
-def _size(model: MlxModel) -> int:
-    """Bytes of the weights."""
-    return sum(array.nbytes for array in dict(tree_flatten(model.network.parameters())).values())
