@@ -17,7 +17,10 @@ from uvicorn.config import Config
 from nitro import __version__, loading
 from nitro.api.app import make_app
 from nitro.api.auth import Guard
+from nitro.api.batches import serving
+from nitro.api.batches.line_requests import LineRequests
 from nitro.api.connections import ConnectionLimits, Connections
+from nitro.api.files.filing import Filing
 from nitro.api.http_protocol import HttpProtocol, bounded
 from nitro.api.http_server import HttpServer
 from nitro.api.readers import READERS, WARM_UP
@@ -42,6 +45,7 @@ from nitro.service.live.feed import Feed
 from nitro.service.live.requests import Requests
 from nitro.service.live.watches import Watches
 from nitro.service.metrics import Metrics
+from nitro.state.file_store import FileStore
 from nitro.state.store import Store
 from nitro.system import folders, gc_tuning, signals, terminal
 from nitro.text import tool_formats
@@ -90,6 +94,9 @@ class Server:
         self._kept = Background(Memory(self.store), self.service, self.models, ResponsesRenderer, config.parallel)
         fetching = Fetching(self.models, offered, allowed=not config.no_pull)
         max_body = config.max_body * 2**20
+        files = FileStore(folder, config.state_days, config.files_size * 2**30) if keeps else None
+        queue = (config.parallel, config.max_queue)
+        self._batches = serving.make(files, self.models, *queue, max_body) if files else None
         self.recorder = recorder.make(config.record, config.record_size, config.record_files, config.api_key)
         app = make_app(
             self.models,
@@ -103,7 +110,9 @@ class Server:
             fetching,
             self.recorder,
             self.live,
+            Filing(self._batches, config.max_file * 2**20),
         )
+        self._line_requests = LineRequests(app.inner)
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
         self._http = HttpServer(
@@ -167,6 +176,8 @@ class Server:
     async def _serve(self) -> None:
         self.models.start()
         self._kept.start()
+        if self._batches:
+            self._batches.start(self._line_requests)
         if self.recorder:
             self.recorder.start()
         serving = asyncio.create_task(self._http.serve([self._launch.socket]))
@@ -181,6 +192,9 @@ class Server:
             self.stop()
             await serving
             await self._kept.close()
+            if self._batches:
+                await self._batches.close()
+                await self._batches.store.close()
             if self.recorder:
                 await self.recorder.close()
             if self.store:
@@ -193,6 +207,8 @@ class Server:
         self._http.stop()
         self.live.stop()
         self._kept.stop()  # first: what runs in the background has not failed
+        if self._batches:
+            self._batches.stop()
         self.models.stop(ServerClosing("The server is stopping."))
 
     async def _check_template(self) -> None:

@@ -162,7 +162,8 @@ class RawRequest:
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who makes a request. `left` is done once nobody waits for the reply any more. `follow` is told of the request's
-    log, by somebody who wants to know how it goes. `route`: what they asked, for people."""
+    log, by somebody who wants to know how it goes. `route`: what they asked, for people. `tier`: of all that they ask
+    for; None: it is for each request to say."""
 
     request_id: str
     left: Future[None]
@@ -170,9 +171,12 @@ class Principal:
     may_hurry: bool = False  # whether their requests may have priority
     follow: Callable[["RequestLog"], None] | None = None
     route: str = ""
+    tier: Tier | None = None
 
     def share(self, tier: Tier | None) -> Share:
         """What they share the engine as, where they ask for this tier."""
+        if self.tier:
+            return Share(self.user, self.tier)
         return Share(self.user, "default" if tier is None or (tier == "priority" and not self.may_hurry) else tier)
 
 
