@@ -96,7 +96,7 @@ class Server:
         max_body = config.max_body * 2**20
         files = FileStore(folder, config.state_days, config.files_size * 2**30) if keeps else None
         queue = (config.parallel, config.max_queue)
-        self._batches = serving.make(files, self.models, *queue, max_body) if files else None
+        self.batches = serving.make(files, self.models, *queue, max_body) if files else None
         self.recorder = recorder.make(config.record, config.record_size, config.record_files, config.api_key)
         app = make_app(
             self.models,
@@ -110,7 +110,7 @@ class Server:
             fetching,
             self.recorder,
             self.live,
-            Filing(self._batches, config.max_file * 2**20),
+            Filing(self.batches, config.max_file * 2**20),
         )
         self._line_requests = LineRequests(app.inner)
         limits = ConnectionLimits(most=self._launch.max_connections)
@@ -176,8 +176,8 @@ class Server:
     async def _serve(self) -> None:
         self.models.start()
         self._kept.start()
-        if self._batches:
-            self._batches.start(self._line_requests)
+        if self.batches:
+            self.batches.start(self._line_requests)
         if self.recorder:
             self.recorder.start()
         serving = asyncio.create_task(self._http.serve([self._launch.socket]))
@@ -192,9 +192,9 @@ class Server:
             self.stop()
             await serving
             await self._kept.close()
-            if self._batches:
-                await self._batches.close()
-                await self._batches.store.close()
+            if self.batches:
+                await self.batches.close()
+                await self.batches.store.close()
             if self.recorder:
                 await self.recorder.close()
             if self.store:
@@ -207,8 +207,8 @@ class Server:
         self._http.stop()
         self.live.stop()
         self._kept.stop()  # first: what runs in the background has not failed
-        if self._batches:
-            self._batches.stop()
+        if self.batches:
+            self.batches.stop()
         self.models.stop(ServerClosing("The server is stopping."))
 
     async def _check_template(self) -> None:

@@ -117,11 +117,15 @@ class Batches:
 
     async def _watch_times(self) -> None:
         while True:
-            for run in list(self._runs.values()):
-                if run.work.expires <= self.store.now and not run.stopped:
-                    run.stop("expired")
-                    self._settle(run)
+            await self.look_at_times()
             await asyncio.sleep(LOOK_AT_TIMES)
+
+    async def look_at_times(self) -> None:
+        """Stop those whose time is over."""
+        for run in list(self._runs.values()):
+            if run.work.expires <= self.store.now and not run.stopped:
+                run.stop("expired")
+                self._settle(run)
 
     def _take_up(self, work: Work) -> None:
         if work.id not in self._runs and not self._stopped:
