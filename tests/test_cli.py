@@ -87,6 +87,8 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--state", "state", "kept", Path("kept"), "/no/b", Path("/no/b")),
     ("--state-days", "state_days", "1", 1, "400", 400),
     ("--state-size", "state_size", "1", 1, "1000", 1000),
+    ("--max-file", "max_file", "1", 1, "1000", 1000),
+    ("--files-size", "files_size", "1", 1, "1000", 1000),
     ("--record", "record", "kept", Path("kept"), "/no/b", Path("/no/b")),
     ("--record-size", "record_size", "1", 1, "1000", 1000),
     ("--record-files", "record_files", "1", 1, "100", 100),

@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import click
 import pytest
 
 from bench import limits
@@ -30,9 +31,14 @@ def named(page: Path) -> str:
 
 @cache
 def flags(command: str) -> frozenset[str]:
-    """The options that `nitro COMMAND --help` lists."""
-    run = [sys.executable, "-m", "nitro", command, "--help"]
-    shown = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    """The options that `nitro COMMAND --help` lists, and those of its own commands, if it has some."""
+    found = main.commands[command]
+    within = [[name] for name in found.commands] if isinstance(found, click.Group) else [[]]
+    run = [sys.executable, "-m", "nitro", command]
+    shown = "".join(
+        subprocess.run([*run, *more, "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for more in within
+    )
     return frozenset(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", shown, re.MULTILINE)) | {"--help"}
 
 

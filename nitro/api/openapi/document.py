@@ -27,7 +27,7 @@ from nitro.api.llama_server import adapters as llama_adapters
 from nitro.api.llama_server import requests as llama_server
 from nitro.api.openai import requests, schema
 from nitro.api.openai.embedding_requests import EmbeddingsRequest
-from nitro.api.openapi import ollama_operations
+from nitro.api.openapi import file_operations, ollama_operations
 from nitro.api.openapi.open_objects import OWN_SHAPES, SHAPES
 from nitro.api.openapi.operation import ANY, GENERATION, Operation
 from nitro.api.prefix_cache import CacheControl
@@ -205,14 +205,15 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("get", "/schema"): Operation("This document", ANY, None),
     ("get", "/schema/openapi.json"): Operation("This document", ANY, None),
+    **file_operations.OPERATIONS,
     **ollama_operations.OPERATIONS,
 }
 ERRORS = {
     400: "The request is wrong; `param` says where.",
     401: "The API key is missing or wrong.",
     403: "Requests from this web page (Origin), or by this name of the server (Host), are not allowed.",
-    404: "There is no such model, response, conversation, item, record or request.",
-    409: "The model has requests under way, or another one has its name.",
+    404: "There is no such model, response, conversation, item, file, batch, record or request.",
+    409: "The model has requests under way, or another one has its name; or a batch needs the file.",
     413: "The body is too large.",
     422: "The model's output breaks the schema that `param` names; or such requests made the engine crash repeatedly.",
     429: "The queue is full.",
@@ -257,6 +258,7 @@ DESCRIBED = (
     anthropic_requests.Thinking,
     anthropic_requests.OutputConfig,
     anthropic_requests.ToolChoice,
+    *file_operations.DESCRIBED,
     *ollama_operations.DESCRIBED,
 )
 
