@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench import adapters, footprint, http, many_models, peers, pictures, processes, two_users
+from bench import adapters, batches, footprint, http, many_models, peers, pictures, processes, two_users
 from bench.measures import HIGHER_IS_BETTER
 from bench.peers import OURS
 from bench.workloads import DRAFTED, FLOAT32, MLX, OLD, OURSELVES, PAIR, SERVER, SWEEP, UNFLAGGED, WORKLOADS, Workload
@@ -191,6 +191,13 @@ ROWS = {
         (Goal(two_users.LIGHT, 1.5, (two_users.OURS_ALONE,)),),
         (two_users.LIGHT,),
         "one user's requests beside 64 of another",
+        extra=True,
+    ),
+    "batch": Row(
+        batches.measured,
+        (Goal(batches.SPEED, 3.0, (SERVER,)), Goal(batches.FIRST, 1.1, (batches.ALONE,))),
+        (batches.SPEED, batches.FIRST),
+        "a batch with one system prompt",
         extra=True,
     ),
     "many-models": Row(

@@ -1,4 +1,4 @@
-"""`nitro batch`: a file of requests becomes a file of answers. Real processes, a real server, and one that it starts."""
+"""`nitro batch`: requests in a file become answers in one. Real processes, a real server, and one that it starts."""
 
 import io
 import json

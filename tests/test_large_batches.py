@@ -18,7 +18,7 @@ from nitro.state.files import PIECE
 LINES = 100_000
 WIDE = "x" * 700  # characters of each line, and of each answer
 MOST = 48 * 2**20  # bytes that memory may grow by; the file and the answers take three times that each
-PLACES = 16
+PLACES = 256
 
 
 def resident() -> int:

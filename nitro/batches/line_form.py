@@ -51,7 +51,7 @@ class _Line(Struct):
     custom_id: Any = None
     method: Any = None
     url: Any = None
-    body: Raw | None = None
+    body: Raw = Raw(b"null")
 
 
 class _Body(Struct):
@@ -88,7 +88,7 @@ def read(data: bytes, number: int, endpoint: str) -> ReadLine:
         raise _wrong("method", "POST", line.method, "invalid_method")
     if line.url != endpoint:
         raise _wrong("url", f"'{endpoint}', the endpoint of the batch", line.url, "invalid_url")
-    if line.body is None:
+    if bytes(line.body) == b"null":
         raise BadLine("missing_required_parameter", "Missing required parameter: 'body'.", "body")
     body = _read_body(line.body)
     model = body.model if isinstance(body.model, str) else ""

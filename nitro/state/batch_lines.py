@@ -93,32 +93,33 @@ def take(db: sqlite3.Connection, work: Work, after: Place, limit: int) -> list[L
 def record(db: sqlite3.Connection, work: Work, results: Sequence[Result]) -> str:
     """What became of some lines. One that is done, or whose batch has ended, stays as it was. Returns the batch's
     status."""
-    for result in results:
-        query = "UPDATE lines SET done = 1 WHERE batch = ? AND number = ? AND done = 0"
-        if db.execute(query, (work.number, result.number)).rowcount:
-            _write(db, work, result)
+    query = "UPDATE lines SET done = 1 WHERE batch = ? AND number = ? AND done = 0"
+    new = [result for result in results if db.execute(query, (work.number, result.number)).rowcount]
+    for file, failed in ((work.output, False), (work.failures, True)):
+        rows = [(file, result.number, result.text) for result in new if result.failed == failed]
+        if rows:
+            size = sum(len(text) for _, _, text in rows)
+            db.executemany("INSERT INTO pieces VALUES (?, ?, ?)", rows)
+            db.execute("UPDATE files SET bytes = bytes + ? WHERE number = ?", (size, file))
+    if new:
+        _count(db, work.number, new)
     return batches.status(db, work.number)
 
 
-def _write(db: sqlite3.Connection, work: Work, result: Result) -> None:
-    file = work.failures if result.failed else work.output
-    db.execute("INSERT INTO pieces VALUES (?, ?, ?)", (file, result.number, result.text))
-    db.execute("UPDATE files SET bytes = bytes + ? WHERE number = ?", (len(result.text), file))
-    counter = "failed" if result.failed else "completed"
-    query = f"""UPDATE batches SET {counter} = {counter} + 1, model = CASE
-                    WHEN :model IS NULL THEN model WHEN model IS NULL OR model = :model THEN :model ELSE '' END,
-                input_tokens = input_tokens + :input, cached_tokens = cached_tokens + :cached,
-                output_tokens = output_tokens + :output, reasoning_tokens = reasoning_tokens + :reasoning
-                WHERE number = :number"""
-    values = {
-        "model": result.model,
-        "input": result.input_tokens,
-        "cached": result.cached_tokens,
-        "output": result.output_tokens,
-        "reasoning": result.reasoning_tokens,
-        "number": work.number,
-    }
-    db.execute(query, values)
+def _count(db: sqlite3.Connection, batch: int, results: Sequence[Result]) -> None:
+    query = """UPDATE batches SET completed = completed + ?, failed = failed + ?, input_tokens = input_tokens + ?,
+        cached_tokens = cached_tokens + ?, output_tokens = output_tokens + ?, reasoning_tokens = reasoning_tokens + ?
+        WHERE number = ?"""
+    failed = sum(result.failed for result in results)
+    tokens = [sum(of) for of in zip(*map(_tokens, results), strict=True)]
+    db.execute(query, (len(results) - failed, failed, *tokens, batch))
+    for model in {result.model for result in results if result.model is not None}:
+        query = "UPDATE batches SET model = CASE WHEN coalesce(model, ?) = ? THEN ? ELSE '' END WHERE number = ?"
+        db.execute(query, (model, model, model, batch))
+
+
+def _tokens(result: Result) -> tuple[int, int, int, int]:
+    return result.input_tokens, result.cached_tokens, result.output_tokens, result.reasoning_tokens
 
 
 def left(db: sqlite3.Connection, batch: int, limit: int) -> Iterable[tuple[int, str]]:
