@@ -11,8 +11,9 @@ from typing import Any
 
 import openai
 import pytest
-from running import CEILING, FAKE, sdk, server_process
+from running import CEILING, FAKE, raw_request, sdk, server_process, until
 from test_batches import CHAT, ENDED, ended, line, results, written
+from test_files import FORM
 
 from nitro.state.file_schema import FILES
 
@@ -64,25 +65,23 @@ def test_kills(tmp_path: Path, endpoint: str) -> None:
 
 
 def test_an_upload_that_the_server_does_not_survive_leaves_nothing(tmp_path: Path) -> None:
-    from running import raw_request
-
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
 
     def count() -> int:
         with closing(sqlite3.connect(tmp_path / FILES.file)) as db:
-            return db.execute("SELECT count(*) FROM pieces").fetchone()[0]
+            try:
+                return int(db.execute("SELECT count(*) FROM pieces").fetchone()[0])
+            except sqlite3.OperationalError:  # it is not made yet, or being written to
+                return 0
 
     with server_process(*arguments(tmp_path)) as server:
-        sock = raw_request(server.wait_ready(), head + bytes(2**21), declared=2**23, path="/v1/files")
-        while not (tmp_path / FILES.file).exists():
-            pass
-        while not count():
-            pass
+        sock = raw_request(server.wait_ready(), head + bytes(2**21), 2**23, "/v1/files", FORM)
+        until((tmp_path / FILES.file).exists)
+        until(count)
     sock.close()
     with server_process(*arguments(tmp_path)) as server:
         client = sdk(server.wait_ready())
-        while count():
-            pass
+        until(lambda: not count())
         assert not client.files.list().data
 
 

@@ -296,7 +296,7 @@ def test_several_batches_take_turns_as_they_came(gated, gate):
 
 def test_prompts_that_begin_alike_have_keys_that_do():
     system = b"You are a helpful assistant. " * 40
-    keys = [prefix_key.of(system + b"%d" % n * 200) for n in range(4)]
+    keys = [prefix_key.of(system + b"%d" % n * 1000) for n in range(4)]
     other = prefix_key.of(b"Another one. " * 100)
     assert len(set(keys)) == 4 and len({key[:15] for key in keys}) == 1 and other[:3] != keys[0][:3]
     assert prefix_key.of(b"") == prefix_key.of(b"short") == b""

@@ -7,11 +7,12 @@ from contextlib import closing
 import httpx
 import openai
 import pytest
-from running import raw_request, sdk
+from running import raw_request, sdk, until
 
 from nitro.state import files
 from nitro.state.file_schema import FILES
 
+FORM = "Content-Type: multipart/form-data; boundary=b"
 LINES = b'{"custom_id": "a"}\n'
 
 
@@ -141,19 +142,17 @@ def test_its_bounds(serve, tmp_path):
 def test_an_upload_that_breaks_off_leaves_nothing(serve, tmp_path):
     server = serve(state=tmp_path).ready()
     body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + bytes(3 * 2**20)
-    sock = raw_request(server.url, body, declared=2**23, path="/v1/files")
+    sock = raw_request(server.url, body, 2**23, "/v1/files", FORM)
     store = server.server.batches.store
 
     def counts() -> tuple[int, int]:
         query = "SELECT (SELECT count(*) FROM files), (SELECT count(*) FROM pieces)"
         return server.run(store.read(lambda db: db.execute(query).fetchone()))
 
-    while counts()[1] == 0:
-        pass
+    until(lambda: counts()[1] > 0)
     assert not list(server.client().files.list())
     sock.close()
-    while counts() != (0, 0):
-        pass
+    until(lambda: counts() == (0, 0))
 
 
 def test_without_state(serve):

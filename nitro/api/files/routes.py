@@ -7,11 +7,12 @@ from typing import Any
 from litestar import Request, Response, delete, get, post
 from litestar.response import Stream
 
-from nitro.api import queries
+from nitro.api import queries, reply_writer
 from nitro.api.endpoint import CLIENT_CLOSED_REQUEST
 from nitro.api.files.filing import Filing, told
 from nitro.api.files.schema import FileDeleted, FileList, described
 from nitro.api.files.uploads import Upload
+from nitro.api.reply_writer import ReplyWriter
 from nitro.api.responses.replies import json
 from nitro.service import ignored_parameters
 from nitro.service.disconnects import ClientDisconnected
@@ -85,13 +86,14 @@ async def get_content(request: Request) -> Response[Any]:
     """What is in it, byte for byte."""
     file = await _file(request)
     headers = {"content-length": str(file.bytes), "x-content-type-options": "nosniff"}
-    content = _content(_store(request), file)
+    content = _content(_store(request), file, reply_writer.of(request.scope))
     return Stream(content, media_type=CONTENT_TYPE, headers=headers, status_code=200)
 
 
-async def _content(store: FileStore, file: File) -> AsyncIterator[bytes]:
+async def _content(store: FileStore, file: File, writer: ReplyWriter) -> AsyncIterator[bytes]:
     """All of it, as it comes from the database. Where it is deleted meanwhile, the reply is cut, and tells so by its
     length."""
+    writer.release()  # the head has gone out, and nothing is to be held back for it
     after = -1
     while found := await store.read(partial(files.pieces, number=file.number, after=after, size=TOGETHER)):
         after = found[-1][0]
