@@ -111,7 +111,7 @@ def test_flex_stands_back_while_a_prompt_of_others_is_computed(tiles: bool) -> N
     for _ in range(30):
         beside.step()
     for number in range(5):
-        tokens = prompt(300, 50 + number)
+        tokens = [50 + number] * 300
         first = [steps_until(each, each.ask("somebody", tokens, 10), begun=True) for each in (alone, beside)]
         assert first[0] == first[1]
         before = beside.computed["batch"]
@@ -125,7 +125,7 @@ def test_flex_gets_its_share_of_an_engine_that_computes_nothing_but_prompts() ->
     for number in range(4):
         engine.ask("batch", prompt(40, number), 900, "flex")
     for number in range(400):
-        engine.ask("somebody", prompt(300, number), 1)
+        engine.ask("somebody", [number % 200, number // 200] + [7] * 298, 1)
     while engine.computed["somebody"] < 60_000:
         engine.step()
     assert engine.computed["batch"] > 60_000 / 16 / 2
@@ -135,10 +135,10 @@ def test_steps_are_short_where_somebody_waits_or_may_come() -> None:
     engine = SharedEngine(large(parallel=4))
     shares, running = engine.scheduler.shares, lambda: engine.scheduler.running
     assert not shares.in_a_hurry(running())
-    engine.ask("batch", prompt(300, 1), 400, "flex")
+    engine.ask("batch", [1] * 300, 400, "flex")
     engine.step()
     assert shares.in_a_hurry(running()), "somebody may come"
-    engine.ask("somebody", prompt(300, 2), 10)
+    engine.ask("somebody", [2] * 300, 10)
     assert not shares.in_a_hurry(running()), "nobody waits for what flex decodes"
     steps_until(engine, 2, begun=True)
     assert shares.in_a_hurry(running())

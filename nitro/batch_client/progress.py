@@ -27,7 +27,7 @@ class Progress:
         """It is so far."""
         counts = batch["request_counts"]
         total, done = counts["total"], counts["completed"] + counts["failed"]
-        if batch["status"] == "validating" or not total:
+        if batch["status"] in ("validating", "failed") or not total:
             return
         now = self._clock()
         self._begun = self._begun or (now, done)

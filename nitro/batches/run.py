@@ -46,7 +46,7 @@ class Run:
         self.ending = False
         self.after = Place()  # of the last line that was taken
         self.ended: list[Result] = []  # that are to be recorded
-        self.recording = asyncio.Lock()
+        self.recording: asyncio.Task[None] | None = None  # will write them
 
     @property
     def has_more(self) -> bool:

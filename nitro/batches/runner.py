@@ -33,6 +33,7 @@ log = logging.getLogger("nitro.batches")
 TRY_AGAIN = 2.0  # seconds, after a fault of the database that may pass
 RECOVER_EVERY = 600.0  # seconds
 LOOK_AT_TIMES = 30.0  # seconds between two looks at what has expired
+MOMENT = 0.002  # seconds: a change of the database takes a tenth of it, and holds up the event loop meanwhile
 PATIENCE = 600.0  # seconds for which a line waits for an engine that does not come
 MAX_RUNS = 20  # of a line: one that ends the server whenever it is begun would never end
 MAX_DEATHS = 3  # of an engine at work on a line: it has been alone at the last
@@ -93,10 +94,11 @@ class Batches:
 
     # Tasks
 
-    def _begin(self, work: Any) -> None:
+    def _begin(self, work: Any) -> "asyncio.Task[None]":
         task = asyncio.create_task(work, name="batches")
         self._tasks.add(task)
         task.add_done_callback(self._over)
+        return task
 
     def _over(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
@@ -217,12 +219,16 @@ class Batches:
         return reply
 
     async def _record(self, run: Run, result: Result) -> None:
-        """Return once it is in the database. What ends meanwhile is written together."""
+        """Return once it is in the database. What ends within a moment is written together."""
         run.ended.append(result)
-        async with run.recording:
-            results, run.ended = run.ended, []
-            if results:
-                run.told(await self._surely(lambda db: batch_lines.record(db, run.work, results)))
+        if run.recording is None:
+            run.recording = self._begin(self._write(run))
+        await asyncio.shield(run.recording)
+
+    async def _write(self, run: Run) -> None:
+        await asyncio.sleep(MOMENT)
+        results, run.ended, run.recording = run.ended, [], None
+        run.told(await self._surely(lambda db: batch_lines.record(db, run.work, results)))
 
     # Its end
 
