@@ -10,8 +10,8 @@ import http.client
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import msgspec
 
@@ -22,7 +22,7 @@ from nitro.bench.scenarios import independent
 from nitro.bench.stats import Ratio, turns
 
 CLIENTS = 8
-TOKENS = 200
+TOKENS = 100
 ENDED = "the stream of the server has ended"
 
 
@@ -56,29 +56,31 @@ def follow(port: int) -> None:
                 told = True
 
 
-async def speed(server: processes.Server, prompts: Prompts) -> float:
-    """Tokens per second of all clients together."""
+async def turn(server: processes.Server, prompts: Prompts) -> tuple[float, float]:
+    """Tokens per second of all clients together, and the CPU time of the server's process, in ms a second."""
+    before = processes.cpu_seconds(server.pid)
     result = await independent(CLIENTS, TOKENS)(server.endpoint, prompts)
-    return result.tokens / result.seconds
+    return result.tokens / result.seconds, 1000 * (processes.cpu_seconds(server.pid) - before) / result.seconds
 
 
 def measure(server: processes.Server, rounds: int) -> list[list[str]]:
     """The table's rows. A round before the first is not counted."""
     prompts = Prompts("live")
-    values: list[list[float]] = [[], []]
+    values: list[list[tuple[float, float]]] = [[], []]
     for number, order in enumerate([(0, 1), *turns(rounds)]):
         for side in order:
-            if side == 0:
-                with page(server):
-                    value = client.run(speed(server, prompts))
-            else:
-                value = client.run(speed(server, prompts))
+            with page(server) if side == 0 else nullcontext():
+                value = client.run(turn(server, prompts))
             if number:
                 values[side].append(value)
-    medians = (f"{statistics.median(of_side):.4g}" for of_side in values)
-    ratio = Ratio.of(*values)
+    speeds, times = zip(*(zip(*of_side, strict=True) for of_side in values), strict=True)
+    return [_row(f"tokens/s, {CLIENTS} clients", *speeds), _row("CPU of the server's process, ms a second", *times)]
+
+
+def _row(name: str, watched: Sequence[float], alone: Sequence[float]) -> list[str]:
+    ratio = Ratio.of(watched, alone)
     spread = f"{ratio.median:.3f} ({ratio.lowest:.3f}–{ratio.highest:.3f})"  # a hundredth is what may be lost
-    return [[f"tokens/s, {CLIENTS} clients", *medians, spread]]
+    return [name, f"{statistics.median(watched):.4g}", f"{statistics.median(alone):.4g}", spread]
 
 
 def main() -> None:

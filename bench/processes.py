@@ -56,7 +56,7 @@ class Server:
     def cpu_seconds(self) -> float | None:
         """CPU time of the process and its children so far; None where there is no /proc."""
         try:
-            return sum(map(_cpu_seconds, self.pids()))
+            return sum(map(cpu_seconds, self.pids()))
         except OSError:
             return None
 
@@ -164,7 +164,8 @@ def _exit(*_: object) -> NoReturn:
     sys.exit(128 + signal.SIGTERM)
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """CPU time of one process so far. Raises OSError where there is none."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -22,8 +22,8 @@ from nitro.bench.stats import percentile, turns
 LIGHT = "TTFT p95 of who asks little, ms"
 OURS_ALONE, SERVER_ALONE = f"{OURS}, alone", f"{SERVER}, alone"
 MUCH = 64  # requests that one user always has under way
-LITTLE = 12  # requests of the other, one after the other
-WORDS, LONG, SHORT = 20, 200, 8  # of a prompt; tokens of an answer: of who asks much, and of who asks little
+LITTLE = 6  # requests of the other, one after the other
+WORDS, LONG, SHORT = 20, 64, 8  # of a prompt; tokens of an answer: of who asks much, and of who asks little
 CLIENTS, CONTEXT = 8, 512
 OTHER = "127.0.0.2"
 

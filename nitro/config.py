@@ -14,6 +14,8 @@ from nitro.models.settings import AS_SERVED, ModelSettings
 from nitro.service.media import limits
 
 DEFAULT_PORT = 3928
+# Fields that say how this server is reached. One that somebody starts for himself is reached otherwise.
+REACHED_BY = ("tls_cert", "tls_key", "uds", "uds_mode", "root_path", "trust_proxy")
 
 
 class ServeConfig(EngineOptions, frozen=True, kw_only=True):
@@ -29,6 +31,13 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on. 0: any free port.")] = DEFAULT_PORT
     alias: Annotated[str | None, Meta(description="Name of the model in the API.")] = None
     api_key: Annotated[str | None, Meta(description="Key that clients must send.")] = None
+    keys: Annotated[
+        Path | None,
+        Meta(
+            description="File with the keys of many users, each with rights and limits (`nitro key new`). It is read "
+            "again when it changes."
+        ),
+    ] = None
     allow_origin: Annotated[
         tuple[str, ...],
         Meta(
@@ -42,6 +51,37 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
         Meta(
             description="Host name that requests may use, in addition to IP addresses and localhost, as in *.lan. "
             "* allows any. Repeatable."
+        ),
+    ] = ()
+    tls_cert: Annotated[
+        Path | None,
+        Meta(description="Certificate, in PEM: speak TLS. It is read again when it changes. Default: no TLS."),
+    ] = None
+    tls_key: Annotated[
+        Path | None, Meta(description="Key of the certificate, in PEM. Default: it is in the certificate's file.")
+    ] = None
+    uds: Annotated[Path | None, Meta(description="Unix socket to listen on, instead of an address and a port.")] = None
+    uds_mode: Annotated[
+        str,
+        Meta(
+            pattern=r"^0?[0-7]{3}$",
+            description="Who may connect to the Unix socket, as chmod has it.",
+            extra={"form": "three octal digits such as 660"},
+        ),
+    ] = "600"
+    root_path: Annotated[
+        str | None,
+        Meta(
+            pattern=r"^/?[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*/?$|^/$",
+            description="Prefix of all paths, behind a proxy, as in /nitro. The proxy may take it off or leave it.",
+            extra={"form": "a path such as /nitro"},
+        ),
+    ] = None
+    trust_proxy: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Address or network of a proxy that tells who called (X-Forwarded-…, Forwarded), as in "
+            "127.0.0.1,10.0.0.0/8; unix: whoever calls over --uds. Repeatable. Default: nobody is believed."
         ),
     ] = ()
     defaults: Annotated[

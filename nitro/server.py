@@ -8,6 +8,7 @@ connections close, the engine's process ends. A second signal ends it at once.
 import asyncio
 import contextlib
 import logging
+import stat
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -27,10 +28,15 @@ from nitro.api.readers import READERS, WARM_UP
 from nitro.api.responses.background import Background
 from nitro.api.responses.memory import Memory
 from nitro.api.responses.renderer import ResponsesRenderer
+from nitro.api.transport import reply_headers
+from nitro.api.transport.forwarded import Proxies
 from nitro.config import ServeConfig
 from nitro.engines.client.engine import Engine
 from nitro.engines.types import ModelInfo
 from nitro.errors import EngineDown, EngineLost, NitroError, ServerClosing, StartError
+from nitro.keys import key_metrics
+from nitro.keys.ledger import Ledger
+from nitro.keys.ring import KeyRing
 from nitro.launch import Launch
 from nitro.models import catalog
 from nitro.models.catalog import Catalog
@@ -48,6 +54,7 @@ from nitro.service.metrics import Metrics
 from nitro.state.file_store import FileStore
 from nitro.state.store import Store
 from nitro.system import folders, gc_tuning, signals, terminal
+from nitro.system.watched_files import WatchedFiles
 from nitro.text import tool_formats
 
 log = logging.getLogger("nitro")
@@ -81,17 +88,21 @@ class Server:
         offered = _catalog(config)
         self._loads = loading.Loading(config, metrics, many=offered is not None)
         self.models = self._pool(self._loads, offered)
-        guard = _guard(config)
+        keeps = not config.no_state
+        folder = config.state or folders.state()
+        self.store = Store(folder, config.state_days, config.state_size * 2**30) if keeps else None
+        self.keys = KeyRing(config.keys, Ledger(self.store)) if config.keys else None
+        guard = _guard(config, self.keys)
+        if self.keys:
+            metrics.add(partial(key_metrics.families, self.keys))
         requests = Requests()
         self.live = Feed(Watches(self.models, metrics), requests, __version__)
         self.intake = Intake(readers=READERS, first=self._launch.intake, media=config.media_limits())
         self.service = GenerationService(self.models, self.intake, metrics, config.strict, requests)
         overflow = config.embedding_overflow
         embedding = EmbeddingService(self.models, self.intake, metrics, config.strict, overflow, requests)
-        keeps = not config.no_state
-        folder = config.state or folders.state()
-        self.store = Store(folder, config.state_days, config.state_size * 2**30) if keeps else None
-        self._kept = Background(Memory(self.store), self.service, self.models, ResponsesRenderer, config.parallel)
+        memory, places = Memory(self.store), config.parallel
+        self._kept = Background(memory, self.service, self.models, ResponsesRenderer, places, self.keys)
         fetching = Fetching(self.models, offered, allowed=not config.no_pull)
         max_body = config.max_body * 2**20
         files = FileStore(folder, config.state_days, config.files_size * 2**30) if keeps else None
@@ -110,9 +121,17 @@ class Server:
             fetching,
             self.recorder,
             self.live,
+            self.keys,
             Filing(self.batches, config.max_file * 2**20),
         )
-        self._line_requests = LineRequests(app.inner)
+        self._line_requests = LineRequests(app.inner, self.keys)
+        app.proxies = _proxies(config)
+        self.files = WatchedFiles()
+        self.certificates = self._launch.certificates
+        if self.certificates:
+            self.files.add(self.certificates.paths, self.certificates.read_again)
+        if self.keys:
+            self.files.add((self.keys.path,), self.keys.read_again)
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
         self._http = HttpServer(
@@ -121,6 +140,8 @@ class Server:
                 http=bounded(self.connections),  # type: ignore[arg-type]
                 ws="none",
                 proxy_headers=False,
+                server_header=False,
+                headers=reply_headers.ALWAYS,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -129,8 +150,9 @@ class Server:
                 timeout_keep_alive=IDLE_TIMEOUT,
             ),
             self.connections,
+            self.certificates,
         )
-        self.port: int = self._launch.socket.getsockname()[1]
+        self.port = self._launch.port
 
     def _pool(self, loads: loading.Loading, offered: Catalog | None) -> Pool:
         config, launch = self.config, self._launch
@@ -158,9 +180,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The address that it listens on, without a path."""
+        """The address that it listens on, without a path; of a Unix socket as in unix:/run/nitro.sock."""
+        if unix := self._launch.unix:
+            return f"unix:{unix.path.absolute()}"
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self._launch.certificates else 'http'}://{host}:{self.port}"
 
     async def serve(self, loading: Callable[[], None] = lambda: None) -> None:
         """Serve until `stop`. `loading` is called before the model is waited for. Raises StartError when the first load
@@ -176,10 +200,13 @@ class Server:
     async def _serve(self) -> None:
         self.models.start()
         self._kept.start()
+        if self.keys:
+            await self.keys.ledger.start()
         if self.batches:
             self.batches.start(self._line_requests)
         if self.recorder:
             self.recorder.start()
+        self.files.start()
         serving = asyncio.create_task(self._http.serve([self._launch.socket]))
         watching = asyncio.create_task(self._watch())
         try:
@@ -191,16 +218,25 @@ class Server:
             watching.cancel()
             self.stop()
             await serving
+            await self.files.close()
+            if unix := self._launch.unix:
+                unix.remove()
             await self._kept.close()
             if self.batches:
                 await self.batches.close()
                 await self.batches.store.close()
             if self.recorder:
                 await self.recorder.close()
+            if self.keys:
+                await self.keys.ledger.close()
             if self.store:
                 await self.store.close()
             await self.models.close()
             self._loads.close()
+
+    def read_again(self) -> None:
+        """Read again what can be changed while it runs."""
+        self.files.read_again()
 
     def stop(self) -> None:
         """Begin to stop: open streams get an error event."""
@@ -264,11 +300,11 @@ async def _run(config: ServeConfig, launch: Launch) -> None:
     gc_tuning.freeze_startup_objects()
     loop = asyncio.get_running_loop()
 
-    def stop() -> None:
+    def call(what: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(server.stop)
+            loop.call_soon_threadsafe(what)
 
-    signals.on_first(stop)
+    signals.on_first(partial(call, server.stop), partial(call, server.read_again))
     model = server.models.default
     await server.serve(lambda: terminal.say(f"Loading {model.source.id} …", err=True) if model else None)
 
@@ -279,13 +315,23 @@ def banner(server: Server, model: ServedModel | None = None, info: ModelInfo | N
     rows = _described(model, info, config.draft) if model and info else {"model": "none is loaded yet"}
     if server.recorder:
         rows["records"] = f"every request and its reply, in {server.recorder.folder}"
-    rows = {**rows, "chat": f"{server.url}/ in a browser", "URL": f"{server.url}/v1"}
+    rows |= {"URL": server.url} if config.uds else {"chat": f"{server.url}/ in a browser", "URL": f"{server.url}/v1"}
     terminal.say(f"Nitro {__version__}", err=True, bold=True)
     terminal.facts(rows, err=True)
-    if not config.api_key and config.host not in ("127.0.0.1", "::1", "localhost"):
+    _warn(server)
+
+
+def _warn(server: Server) -> None:
+    config, certificates = server.config, server.certificates
+    locked = config.api_key or config.keys
+    if not locked and not config.uds and config.host not in ("127.0.0.1", "::1", "localhost"):
         log.warning(
             "listening on %s without --api-key: anyone who can reach this address can use the model", config.host
         )
+    if not locked and config.uds and int(config.uds_mode, 8) & stat.S_IWOTH:
+        log.warning("every user of this machine can use the model: --uds-mode %s, and no --api-key", config.uds_mode)
+    for warning in certificates.warnings() if certificates else ():
+        log.warning("%s", warning)
 
 
 def _described(model: ServedModel, info: ModelInfo, draft: str | None) -> dict[str, str]:
@@ -319,9 +365,16 @@ def _catalog(config: ServeConfig) -> Catalog | None:
     return Catalog(config.models, everything, config.model_settings, memory=memory, on_gpu=on_gpu)
 
 
-def _guard(config: ServeConfig) -> Guard:
+def _guard(config: ServeConfig, keys: KeyRing | None) -> Guard:
     try:
-        return Guard(config.api_key, config.allow_origin, config.allow_host)
+        return Guard(config.api_key, config.allow_origin, config.allow_host, keys)
+    except ValueError as error:
+        raise StartError(str(error)) from None
+
+
+def _proxies(config: ServeConfig) -> Proxies:
+    try:
+        return Proxies(config.trust_proxy, config.root_path)
     except ValueError as error:
         raise StartError(str(error)) from None
 

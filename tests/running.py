@@ -142,7 +142,7 @@ class ServerProcess:
         """The URL, once the banner has told it."""
         for line in self.process.stderr:
             self.said.append(line)
-            if match := re.search(r"URL\s+(\S+)/v1", line):
+            if match := re.search(r"URL\s+(\S+?)(/v1)?$", line.rstrip()):
                 return match[1]
         raise AssertionError("the server ended before it was ready:\n" + "".join(self.said))
 

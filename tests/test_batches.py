@@ -322,3 +322,36 @@ def test_lines_of_a_model_and_a_prefix_come_together(serve, tmp_path):
         for usage in (each["response"]["body"]["usage"] for each in found.values())
     ]
     assert sum(count > 150 for count in computed) <= 3, computed
+
+
+def test_a_key_sees_its_own(serve, tmp_path):
+    """And its lines have its rights and count as its."""
+    import hashlib
+
+    secrets = {name: "sk-nitro-" + name * 43 for name in "abz"}
+    entries = {"a": 'models = ["nothing"]', "b": "", "z": "admin = true"}
+    (tmp_path / "keys.toml").write_text(
+        "".join(
+            f'[keys.{name}]\nhash = "sha256:{hashlib.sha256(secrets[name].encode()).hexdigest()}"\n{more}\n'
+            for name, more in entries.items()
+        )
+    )
+    (tmp_path / "keys.toml").chmod(0o600)
+    server = serve(state=tmp_path / "state", keys=tmp_path / "keys.toml").ready()
+    a, b, z = (server.client(api_key=secrets[name]) for name in "abz")
+    made = {each: begin(each, [line("x")]).id for each in (a, b)}
+    for each, id in made.items():
+        assert [batch.id for batch in each.batches.list()] == [id]
+        ended(each, id)
+    assert {batch.id for batch in z.batches.list()} == set(made.values())
+    for call in (b.batches.retrieve, b.batches.cancel):
+        with pytest.raises(openai.NotFoundError):
+            call(made[a])
+    (own,) = [file for file in a.files.list() if file.purpose == "batch"]
+    for call in (b.files.retrieve, b.files.content, b.files.delete):
+        with pytest.raises(openai.NotFoundError):
+            call(own.id)
+    refused = results(a, a.batches.retrieve(made[a]).error_file_id)["x"]["response"]
+    assert refused["status_code"] == 403 and refused["body"]["error"]["param"] == "model"
+    assert b.batches.retrieve(made[b]).request_counts.completed == 1
+    assert z.files.content(b.batches.retrieve(made[b]).output_file_id).text

@@ -1,6 +1,7 @@
 """The command line: flags and variables into a ServeConfig, help, refusals, and that help needs no server."""
 
 import dataclasses
+import json
 import os
 import re
 import socket
@@ -100,6 +101,7 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--max-image-pixels", "max_image_pixels", "1", 1, "1000000", 1_000_000),
     ("--max-audio-seconds", "max_audio_seconds", "1", 1, "60", 60),
     ("--embedding-overflow", "embedding_overflow", "truncate", "truncate", "mean", "mean"),
+    ("--keys", "keys", "k.toml", Path("k.toml"), "l.toml", Path("l.toml")),
     ("--log-level", "log_level", "debug", "debug", "error", "error"),
 ]
 
@@ -179,7 +181,7 @@ def test_the_model(serve: Serve) -> None:
     assert serve("--", "-a.gguf").model == "-a.gguf"
 
 
-@pytest.mark.parametrize("flag", [flag for flag, *_ in [*OPTIONS, *SWITCHES] if flag != "--api-key"])
+@pytest.mark.parametrize("flag", [flag for flag, *_ in [*OPTIONS, *SWITCHES] if flag not in ("--api-key", "--keys")])
 def test_an_empty_variable_is_none(serve: Serve, flag: str) -> None:
     assert serve(**{variable(flag): ""}, NITRO_MODEL="") == ServeConfig()
 
@@ -200,6 +202,28 @@ def test_a_key_in_a_file(serve: Serve, tmp_path: Path, content: str) -> None:
     (tmp_path / "link").symlink_to("key")
     path = str(tmp_path / "link")
     assert serve("--api-key-file", path) == serve(NITRO_API_KEY_FILE=path) == ServeConfig(api_key="secret")
+
+
+def test_credentials_of_a_service(serve: Serve, tmp_path: Path) -> None:
+    """They are found where nothing else says where keys are."""
+    (tmp_path / "nitro.api-key").write_text("secret\n")
+    (tmp_path / "nitro.keys").write_text("")
+    folder = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert serve(**folder) == ServeConfig(api_key="secret", keys=tmp_path / "nitro.keys")
+    assert serve("--api-key", "x", NITRO_KEYS="k", **folder) == ServeConfig(api_key="x", keys=Path("k"))
+    assert serve(CREDENTIALS_DIRECTORY=str(tmp_path / "none")) == ServeConfig()
+    shown = json.loads(invoke("config", "--json", **folder).output)["server"]
+    assert shown["api-key"] == {"value": "***", "from": "credential", "where": str(tmp_path / "nitro.api-key")}
+    assert shown["keys"]["from"] == "credential" and "secret" not in invoke("config", **folder).output
+    (tmp_path / "nitro.api-key").write_text("\n")
+    refused = invoke("serve", **folder)
+    assert refused.exit_code == 2 and "nitro.api-key: it is empty" in " ".join(refused.output.split())
+
+
+@pytest.mark.usefixtures("serves_nothing")
+def test_an_empty_name_of_a_file_of_keys_is_refused() -> None:
+    refused = invoke("serve", NITRO_KEYS="")
+    assert refused.exit_code == 2 and "NITRO_KEYS: it is empty" in refused.output
 
 
 def test_a_key_that_is_no_text(serve: Serve, tmp_path: Path) -> None:

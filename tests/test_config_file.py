@@ -475,6 +475,7 @@ def test_its_output_is_a_file_that_says_the_same(serve: Serve, write: Write, tmp
     whole = serve(*arguments, *switches)
     kept = Path("kept").absolute()
     places = {"chat_template": Path("a.jinja").absolute(), "state": kept, "record": kept}
+    places["keys"] = Path("k.toml").absolute()
     whole = replace(whole, models=(Path("shelf").absolute(),), **places)
     shown = invoke("config", *arguments, *switches).output
     assert serve("--config", str(write(shown))) == whole

@@ -31,15 +31,13 @@ def named(page: Path) -> str:
 
 @cache
 def flags(command: str) -> frozenset[str]:
-    """The options that `nitro COMMAND --help` lists, and those of its own commands, if it has some."""
-    found = main.commands[command]
-    within = [[name] for name in found.commands] if isinstance(found, click.Group) else [[]]
-    run = [sys.executable, "-m", "nitro", command]
-    shown = "".join(
-        subprocess.run([*run, *more, "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        for more in within
-    )
-    return frozenset(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", shown, re.MULTILINE)) | {"--help"}
+    """The options that `nitro COMMAND --help` lists; of a group, those of its commands."""
+    run = [sys.executable, "-m", "nitro", *command.split(), "--help"]
+    shown = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    group = main.commands.get(command)
+    inner = [f"{command} {name}" for name in group.commands] if isinstance(group, click.Group) else []
+    own = frozenset(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", shown, re.MULTILINE)) | {"--help"}
+    return own.union(*map(flags, inner))
 
 
 def anchors(page: Path) -> set[str]:

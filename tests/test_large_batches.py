@@ -11,7 +11,7 @@ from nitro.batches.output_line import Reply
 from nitro.batches.run import Asking
 from nitro.batches.runner import Batches
 from nitro.state import batches, files
-from nitro.state.batches import NewBatch
+from nitro.state.batches import NewBatch, Work
 from nitro.state.file_store import FileStore
 from nitro.state.files import PIECE
 
@@ -53,7 +53,7 @@ async def work(folder: Path) -> tuple[int, list[int]]:
     answered = [0] * LINES
     most = count = 0
 
-    async def answer(endpoint: str, body: bytes, asking: Asking) -> Reply:
+    async def answer(work: Work, body: bytes, asking: Asking) -> Reply:
         nonlocal most, count
         count += 1
         if count % 500 == 0:

@@ -22,6 +22,7 @@ from nitro.engines.backends.fake import FakeRunner
 from nitro.engines.sampling_defaults import NOTHING
 from nitro.engines.types import EngineSpec, Output
 from nitro.errors import EngineDied
+from nitro.keys.key import Rights
 from nitro.models.handle import ServedModel
 from nitro.models.lease import Lease
 from nitro.models.setup import ModelSetup
@@ -125,10 +126,10 @@ class Models:
 
     default_ready = True
 
-    def lease(self, name: str | None) -> Lease:
+    def lease(self, name: str | None, rights: Rights) -> Lease:
         return Lease(self, name)
 
-    async def acquire(self, name: str | None) -> tuple[ServedModel, bool]:
+    async def acquire(self, name: str | None, rights: Rights | None = None) -> tuple[ServedModel, bool]:
         return self._model, False
 
     def give_back(self, model: ServedModel) -> None: ...

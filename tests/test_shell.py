@@ -221,6 +221,7 @@ OUTPUTS = {  # the arguments, the exit status, what is typed, a part of what is 
     "show a broken one": ("show ~/shelf/cut.gguf", 0, "", "ends before its weights do"),
     "show none": ("show no-such-model", 1, "", "There is no model"),
     "rm": (f"rm {LONG}:Q4_K_M", 1, "", "LM Studio"),
+    "key": ("key list --keys ~/no-such-file-of-keys.toml", 1, "", "cannot be read"),
     "config": ("config --config ~/nitro.toml", 0, "", "nitro.toml:2"),
     "doctor": ("doctor", None, "", "llama.cpp"),
     "completion": ("completion klingon", 2, "", "klingon"),

@@ -67,3 +67,53 @@ def test_the_first_process_of_a_container() -> None:
         assert process.stdout.readline() == "stop\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(CEILING) == FORCED
+
+
+AGAIN = "signals.on_first(lambda: os.write(1, b'stop\\n'), lambda: os.write(1, b'again\\n'))"
+
+
+def hangs_up(before: str = "") -> subprocess.Popen[bytes]:
+    """A process at a terminal of its own, which is closed as soon as it is ready."""
+    import fcntl
+    import os
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    program = f"import os, signal, time\nfrom nitro.system import signals\n{before}\nsignals.hold()\n{AGAIN}\n"
+    program += "os.write(1, b'ready\\n')\ntime.sleep(10**6)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    assert process.stdout and process.stdout.readline() == b"ready\n"
+    os.close(ours)
+    return process
+
+
+def test_sighup_has_files_read_again() -> None:
+    renamed = AGAIN.replace("signals.on_first", "real")
+    with run(before=f"signals.on_first = lambda _, real=signals.on_first: {renamed}") as process:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+        for _ in range(2):
+            process.send_signal(signal.SIGHUP)
+            assert process.stdout.readline() == "again\n"
+        for said in ("stop\n", ""):
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout.readline() == said
+        assert process.wait(CEILING) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("before", "said"), [("", b"stop\n"), ("signal.signal(signal.SIGHUP, signal.SIG_IGN)", b"again\n")]
+)
+def test_a_terminal_that_is_gone_ends_it(before: str, said: bytes) -> None:
+    """Unless it was started with nohup."""
+    with hangs_up(before) as process:
+        assert process.stdout and process.stdout.readline() == said
+        process.kill()

@@ -9,7 +9,7 @@ from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
 from nitro import __version__
-from nitro.api import error_responses, health, model_list, page, records
+from nitro.api import error_responses, health, model_list, page, records, usage
 from nitro.api import live as live_routes
 from nitro.api.anthropic import routes as anthropic
 from nitro.api.audio import routes as audio
@@ -35,6 +35,7 @@ from nitro.api.responses import routes as responses
 from nitro.api.responses.background import Background
 from nitro.api.responses.memory import Memory
 from nitro.api.responses.renderer import ResponsesRenderer
+from nitro.keys.ring import KeyRing
 from nitro.models.fetching import Fetching
 from nitro.models.pool import Pool
 from nitro.records.recorder import Recorder
@@ -69,12 +70,13 @@ def make_app(
     fetching: Fetching | None = None,
     recorder: Recorder | None = None,
     live: Feed | None = None,
+    keys: KeyRing | None = None,
     filing: Filing | None = None,
 ) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body. `stop`: begins to stop the
     server. `kept`: responses in the background, with the memory of all; None: nothing is kept. Without `embedding`
     nothing is embedded; without `fetching` models neither come nor go; without `recorder` nothing is recorded. `live`:
-    tells what the server is doing. `filing`: files and batches; None: there are none."""
+    tells what the server is doing. `keys`: of a file. `filing`: files and batches; None: there are none."""
     filing = filing or Filing()
     kept = kept or Background(Memory(None), service, served, ResponsesRenderer, 1)
     first = FirstNitro(served, stop, service.strict)
@@ -93,6 +95,7 @@ def make_app(
             model_list.get_model,
             models.load_model,
             models.unload_model,
+            usage.get_usage,
             adapters.load_adapter,
             adapters.unload_adapter,
             health.health,
@@ -123,6 +126,7 @@ def make_app(
                 "background": kept,
                 "fetching": fetching or Fetching(served, None, allowed=False),
                 "has_key": guard.has_key,
+                "key_ring": keys,
                 "recorder": recorder,
                 "filing": filing,
                 "live": live or Feed(Watches(served, metrics), service.requests, __version__),

@@ -8,10 +8,9 @@ from typing import Any
 
 from litestar import MediaType, Request, Response
 
-from nitro.api import error_responses, recording, reply_writer, users
+from nitro.api import callers, error_responses, recording, reply_writer, users
 from nitro.api.late_stream import Early, LateStream, Silence, discard
 from nitro.api.stream_response import StreamResponse
-from nitro.api.trust import is_trusted
 from nitro.errors import ApiError
 from nitro.service import ignored_parameters
 from nitro.service.asked import Asked
@@ -154,9 +153,10 @@ def principal_of(request: Request) -> Principal:
         request.state.request_id,
         _left(request),
         users.user_of(request.scope),
-        is_trusted(request),
+        callers.rights_of(request),
         recording.follower(request.scope),
         request.scope["path"],
+        callers.use_of(request.scope),
         request.scope["state"].get(TIER),
     )
 

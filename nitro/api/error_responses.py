@@ -10,6 +10,8 @@ from nitro.api import error_forms, other_routes
 from nitro.errors import ApiError, NitroError, one_line
 from nitro.service import failures
 
+PATIENCE = 120  # seconds that OpenAI's SDK waits at most before it tries again
+
 log = logging.getLogger("nitro.api")
 requests = logging.getLogger("nitro.request")
 
@@ -24,13 +26,18 @@ def as_api_error(error: Exception) -> ApiError:
 def response(error: ApiError, scope: Scope | None = None) -> Response[bytes]:
     """The HTTP response, in the form that the request's protocol has; without its `scope`, in OpenAI's. It says whether
     a retry can help, since the SDKs otherwise repeat every 409 and 5xx."""
-    if error.retry_after is None:
-        headers = {"x-should-retry": "false"}
-    else:
-        headers = {"retry-after": str(error.retry_after)}
+    headers = {name.decode(): value.decode() for name, value in retry_headers(error).items()}
     form = error_forms.of_scope(scope) if scope else error_forms.OPENAI
     body = form.body(error, scope["state"]["request_id"] if scope else None)
     return Response(body, status_code=form.status(error), media_type=MediaType.JSON, headers=headers)
+
+
+def retry_headers(error: ApiError) -> dict[bytes, bytes]:
+    """Whether and when the same request may succeed. No program should wait for hours, nor ask again meanwhile."""
+    headers = {} if error.retry_after is None else {b"retry-after": b"%d" % error.retry_after}
+    if error.retry_after is None or error.retry_after > PATIENCE:
+        headers[b"x-should-retry"] = b"false"
+    return headers
 
 
 def refused(scope: Scope, error: ApiError) -> None:

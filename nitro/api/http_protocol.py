@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from nitro.api import reply_writer
 from nitro.api.connections import Connections, ConnectionState
 from nitro.api.reply_writer import ReplyWriter
+from nitro.api.transport.reply_headers import POLICY
 from nitro.errors import ApiError, one_line
 
 requests = logging.getLogger("nitro.request")
@@ -52,6 +53,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._ignoring = False  # nothing more is parsed
         self._discarded = 0  # bytes received in vain
         self._answered: RequestResponseCycle | None = None  # the one that is replied to; `cycle` may wait behind it
+        self.below: asyncio.Transport | None = None  # what carries TLS
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection; close it, or another one, if there are too many."""
@@ -217,8 +219,25 @@ class HttpProtocol(HttpToolsProtocol):
             return self.transport.close()
         self._closing = True
         self.pipeline.clear()
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # TLS cannot say that it is half closed; the reply's head tells its length
+            self.transport.write_eof()
         self._update_state()
+
+    def shutdown(self) -> None:
+        """The server stops: close when the reply that is under way has ended."""
+        super().shutdown()
+        self._close_below()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing has come for so long that the client has gone."""
+        super().timeout_keep_alive_handler()
+        self._close_below()
+
+    def _close_below(self) -> None:
+        """Wait for no word of a client that is between two requests: TLS has said that it ends, and that is enough
+        (RFC 8446, section 6.1)."""
+        if self.below and self.transport.is_closing() and not self.transport.get_write_buffer_size():
+            self.below.close()
 
     def _refuse(self, error: ApiError) -> None:
         """Answer with an error, and parse nothing more from this client."""
@@ -240,6 +259,7 @@ class HttpProtocol(HttpToolsProtocol):
         body = msgspec.json.encode(error.body)
         headers = [
             *self.server_state.default_headers,
+            POLICY,
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),

@@ -7,13 +7,15 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from uvicorn.config import Config
 from uvicorn.server import Server as UvicornServer
 
 from nitro.api.connections import Connections
 from nitro.api.http_protocol import HttpProtocol
+from nitro.api.tls_handshake import Handshake
+from nitro.api.transport.certificates import Certificates
 
 TICK = 0.1  # seconds; uvicorn's, which counts ten of them to renew the date of its replies
 MAX_POLL_INTERVAL = 0.02  # seconds between two looks whether all connections have closed
@@ -22,9 +24,13 @@ MAX_POLL_INTERVAL = 0.02  # seconds between two looks whether all connections ha
 class HttpServer(UvicornServer):
     """Leaves the signals to us: streams must end before it waits for them. Closes connections of slow clients."""
 
-    def __init__(self, config: Config, connections: Connections[HttpProtocol]):
+    def __init__(
+        self, config: Config, connections: Connections[HttpProtocol], certificates: Certificates | None = None
+    ):
+        """With `certificates` every connection is TLS."""
         super().__init__(config)
         self._connections = connections
+        self._certificates = certificates
         self._ticked = time.monotonic()
         self._told_to_stop = asyncio.Event()
 
@@ -37,6 +43,24 @@ class HttpServer(UvicornServer):
     def capture_signals(self) -> Iterator[None]:
         """Of uvicorn: takes the signals for as long as it serves. This one does not."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take connections from these sockets, TCP's or Unix's."""
+        loop = asyncio.get_running_loop()
+        self.servers = []
+        for each in sockets or ():
+            listen = loop.create_unix_server if each.family == socket.AF_UNIX else loop.create_server
+            self.servers.append(await listen(self._accepted, sock=each, backlog=self.config.backlog))
+        self.started = True
+
+    def _accepted(self) -> asyncio.Protocol:
+        if self._certificates:
+            return Handshake(self._connections, self.server_state.connections, self._certificates, self._http)
+        return self._http()
+
+    def _http(self) -> HttpProtocol:
+        make: Callable[..., HttpProtocol] = self.config.http_protocol_class  # type: ignore[assignment]
+        return make(config=self.config, server_state=self.server_state, app_state={})
 
     async def main_loop(self) -> None:
         """Tick until `stop`."""

@@ -10,9 +10,9 @@ from litestar.response import Stream
 from msgspec import Struct
 
 from nitro.api import sse
+from nitro.api.callers import is_trusted
 from nitro.api.middleware import CHANGES
 from nitro.api.responses.replies import json
-from nitro.api.trust import is_trusted
 from nitro.errors import ApiError
 from nitro.service import delivery
 from nitro.service.live.feed import Event, Feed

@@ -13,12 +13,15 @@ from litestar.enums import ScopeType
 from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
-from nitro.api import error_forms, error_responses, reply_writer
+from nitro.api import callers, error_forms, error_responses, page, rate_headers, reply_writer
 from nitro.api.auth import OPEN_PATHS, Guard, Headers
 from nitro.api.error_forms import ErrorForm
 from nitro.api.recording import Recording
 from nitro.api.request_turns import Turns
+from nitro.api.transport import reply_headers
+from nitro.api.transport.forwarded import Proxies
 from nitro.errors import ApiError
+from nitro.keys.account import Account
 from nitro.records.recorder import Recorder
 from nitro.service.metrics import Metrics
 
@@ -31,6 +34,8 @@ _V1S = re.compile("(/v1)+/")  # a base URL that ends with /v1, given to a progra
 
 class RequestMiddleware:
     """The ASGI application that uvicorn calls. `inner`: the one behind it, for requests of the server's own."""
+
+    proxies = Proxies()  # in front of the server
 
     def __init__(
         self,
@@ -58,26 +63,36 @@ class RequestMiddleware:
         if scope["type"] != ScopeType.HTTP:
             return await self.inner(scope, receive, send)
         request_id = f"req_{random.getrandbits(96):024x}"
-        path = self._correct(scope["path"])
+        caller = self.proxies.caller(scope)
+        scope["client"] = caller.client
+        path = self._correct(caller.inner(scope["path"]))
         method = str(scope["method"])
         headers = dict(scope["headers"])
+        asked_host = headers.get(b"host", b"")
+        if caller.host:
+            headers[b"host"] = caller.host
         route, allowed = self._routes.of(path)
+        to_page = caller.is_bare_prefix(scope["path"]) and page.is_asked(path, headers)
         scope["path"] = path
         scope["raw_path"] = path.encode()
-        scope["state"] = {"request_id": request_id}
+        scope["state"] = {"request_id": request_id, "prefix": caller.prefix}
         if method == "HEAD" and "HEAD" in allowed:  # uvicorn keeps the original scope, and so leaves out the body
             scope = {**scope, "method": "GET"}
         form = error_forms.of(path, headers)
-        added = [(b"x-request-id", request_id.encode()), *self._guard.cors(method, headers).items()]
+        added = [(b"x-request-id", request_id.encode()), *self._guard.cors(method, headers, caller.scheme).items()]
         if form.id_header:
             added.append((form.id_header, request_id.encode()))
         body = _Body(receive, headers, *self._larger.get(path, self._max_body))
+        account: Account | None = None
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 more = [(b"connection", b"close")] if body.unread else []
                 if message["status"] == 405:
                     more.append((b"allow", _allow(allowed)))
+                if account:
+                    more += rate_headers.of(account)
+                more += reply_headers.policy(message["headers"])
                 message["headers"] = [*message["headers"], *added, *more]
                 if any(name == b"content-length" for name, _ in message["headers"]):
                     reply_writer.hold_head(scope)
@@ -85,16 +100,25 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            self._guard.check(method, path, headers)
+            caller.check()
+            self._guard.check_host(asked_host)  # a proxy may tell another one, and both must be known
+            account = self._guard.check(method, path, headers, caller.scheme)
             body.check()
+            use = callers.begin(scope, account)
         except ApiError as refusal:
             error_responses.refused(scope, refusal)
             return await _refuse(send_with_headers, refusal, form, request_id)
         if method == "OPTIONS":
             return await _answer(send_with_headers, 204, {b"allow": _allow(allowed)}, b"")
-        if path not in OPEN_PATHS:
-            await self._turns.wait()
-        await self.inner(scope, body, send_with_headers)
+        try:
+            if to_page:  # the page names its files from where it lies
+                return await _answer(send_with_headers, 308, {b"location": f"{caller.prefix}/".encode()}, b"")
+            if path not in OPEN_PATHS:
+                await self._turns.wait()
+            await self.inner(scope, body, send_with_headers)
+        finally:
+            if use:
+                use.end()
 
     def _correct(self, path: str) -> str:
         path = _SLASHES.sub("/", f"/{path}")
@@ -172,7 +196,7 @@ def _allow(methods: Iterable[str]) -> bytes:
 
 
 async def _refuse(send: Send, refusal: ApiError, form: ErrorForm, request_id: str) -> None:
-    headers = {b"content-type": b"application/json", b"x-should-retry": b"false"}
+    headers = {b"content-type": b"application/json", **error_responses.retry_headers(refusal)}
     if refusal.status == 401:
         headers[b"www-authenticate"] = b"Bearer"
     await _answer(send, form.status(refusal), headers, form.body(refusal, request_id))

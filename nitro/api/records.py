@@ -8,7 +8,7 @@ from typing import TypeVar
 from litestar import Request, Response, delete, get
 from msgspec import Raw, Struct
 
-from nitro.api.trust import is_trusted
+from nitro.api.callers import is_trusted
 from nitro.errors import ApiError
 from nitro.records import folder, form, protocols, summary
 from nitro.records.form import Answer, Exchange, Line

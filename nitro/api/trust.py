@@ -1,24 +1,30 @@
-"""Who may do more than ask for answers: see files of this machine, fetch and remove models, stop the server."""
+"""Whether a request comes from this machine."""
 
 import ipaddress
 
-from litestar import Request
 from litestar.types import Scope
 
-FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")  # headers of proxies: the peer is not the client
+from nitro.api.transport.forwarded import is_unix
 
-
-def is_trusted(request: Request) -> bool:
-    """Whether who asks has the key or, where there is none, is on this machine."""
-    has_key: bool = request.app.state.has_key
-    return has_key or is_local(request.scope)
+# Headers of proxies: the peer is not the client. Nor is the client on this machine where a trusted proxy says so.
+FORWARDED = (
+    b"forwarded",
+    b"via",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-prefix",
+    b"x-forwarded-proto",
+    b"x-real-ip",
+)
 
 
 def is_local(scope: Scope) -> bool:
-    """Whether a request comes from this machine, and through no proxy that says so."""
+    """Whether a request comes from this machine, also over a Unix socket, and through no proxy that says so."""
     peer = scope["client"]
-    if peer is None or any(name in FORWARDED for name, _ in scope["headers"]):
+    if any(name in FORWARDED for name, _ in scope["headers"]):
         return False
+    if peer is None:
+        return is_unix(scope)
     try:
         address = ipaddress.ip_address(peer[0].partition("%")[0])
     except ValueError:

@@ -29,8 +29,8 @@ class Asking:
         return not self.left.done()
 
 
-# Has a request of this endpoint and body answered. None: nobody waited for the reply to its end.
-Answer = Callable[[str, bytes, Asking], Awaitable[Reply | None]]
+# Has a request of this batch and with this body answered. None: nobody waited for the reply to its end.
+Answer = Callable[[Work, bytes, Asking], Awaitable[Reply | None]]
 
 
 class Run:

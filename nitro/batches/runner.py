@@ -82,11 +82,11 @@ class Batches:
         """Work on a batch that is this server's. Raises StateError."""
         self._take_up(await self.store.read(lambda db: batches.work(db, id)))
 
-    async def cancel(self, id: str) -> Batch:
-        """Begin nothing more of it, and give up what is under way. Returns it as it is then. Raises NoBatch,
-        StateError."""
+    async def cancel(self, id: str, user: str | None = None) -> Batch:
+        """Begin nothing more of it, and give up what is under way. Returns it as it is then. `user`: whose it is; None:
+        whosever it is. Raises NoBatch, StateError."""
         now = self.store.now
-        found = await self.store.write(lambda db: batches.cancel(db, id, now))
+        found = await self.store.write(lambda db: batches.cancel(db, id, now, user))
         if run := self._runs.get(id):
             run.stop("cancelled")
             self._settle(run)
@@ -208,7 +208,7 @@ class Batches:
         for death in range(MAX_DEATHS):
             async with self._suspects if death else contextlib.nullcontext():
                 while True:
-                    reply = await self._answer(run.work.endpoint, body, asking)
+                    reply = await self._answer(run.work, body, asking)
                     if reply is None or reply.retry_after is None or waited > PATIENCE:
                         break
                     if not await asking.pause(reply.retry_after):
@@ -258,7 +258,7 @@ class Batches:
                 await asyncio.sleep(TRY_AGAIN)
 
 
-async def _nobody(endpoint: str, body: bytes, asking: Asking) -> Reply | None:
+async def _nobody(work: Work, body: bytes, asking: Asking) -> Reply | None:
     raise AssertionError("work has begun before `start`")
 
 

@@ -14,6 +14,7 @@ from httptools import HttpParserError
 from nitro.bench.endpoint import BenchEndpoint
 from nitro.bench.http_response import HttpResponse
 from nitro.errors import BenchError
+from nitro.system import http_clients
 
 T = TypeVar("T")
 
@@ -147,23 +148,30 @@ async def chat(
     request = endpoint.http_request(body)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            reader, writer = await asyncio.open_connection(
-                endpoint.host,
-                endpoint.port,
-                ssl=endpoint.ssl_context,
-                local_addr=(endpoint.source, 0) if endpoint.source else None,
-            )
+            reader, writer = await _connected(endpoint)
     except (OSError, ssl.SSLError) as error:
-        reason = str(error) or f"no connection within {CONNECT_TIMEOUT:g} s"
-        raise BenchError(f"{endpoint.host}:{endpoint.port} cannot be reached: {reason}") from None
+        timed_out = isinstance(error, TimeoutError) and not str(error)
+        reason = f"no connection within {CONNECT_TIMEOUT:g} s" if timed_out else http_clients.reason(error)
+        raise BenchError(f"{endpoint.place} cannot be reached: {reason}") from None
     try:
         writer.write(request)
         return await read_answer(reader, began, keep_text, on_text, times)
     except (EOFError, OSError, ValueError, HttpParserError, msgspec.MsgspecError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise BenchError(f"{endpoint.host}:{endpoint.port} does not answer as this API does ({reason})") from None
+        raise BenchError(f"{endpoint.place} does not answer as this API does ({reason})") from None
     finally:
         writer.close()
+
+
+async def _connected(endpoint: BenchEndpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if endpoint.unix:
+        return await asyncio.open_unix_connection(endpoint.unix)
+    return await asyncio.open_connection(
+        endpoint.host,
+        endpoint.port,
+        ssl=endpoint.ssl_context,
+        local_addr=(endpoint.source, 0) if endpoint.source else None,
+    )
 
 
 async def read_answer(

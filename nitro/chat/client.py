@@ -17,6 +17,8 @@ import msgspec
 from nitro.bench import endpoint as endpoints
 from nitro.bench.endpoint import BenchEndpoint
 from nitro.errors import BenchError, ChatError
+from nitro.system import http_clients
+from nitro.system.http_clients import SYSTEM, Trust
 
 CONNECT_TIMEOUT = 10.0  # seconds
 REPLY_TIMEOUT = 60.0  # seconds for what needs no model
@@ -99,10 +101,10 @@ class End:
 class Client:
     """Asks one server. Every method raises ChatError."""
 
-    def __init__(self, url: str, api_key: str | None = None):
-        """`url`: its base, as in http://127.0.0.1:3928; /v1 may be left out."""
+    def __init__(self, url: str, api_key: str | None = None, trust: Trust = SYSTEM):
+        """`url`: its base, as in http://127.0.0.1:3928; /v1 may be left out. Or unix:/path."""
         try:
-            self.endpoint = endpoints.parse(url, api_key, {})
+            self.endpoint = endpoints.parse(url, api_key, {}, trust)
         except BenchError as error:
             raise ChatError(str(error)) from None
 
@@ -110,6 +112,8 @@ class Client:
     def url(self) -> str:
         """The base of its routes."""
         at = self.endpoint
+        if at.unix:
+            return f"{http_clients.UNIX}{at.unix}"
         host = f"[{at.host}]" if ":" in at.host else at.host
         return f"{'https' if at.tls else 'http'}://{host}:{at.port}{at.path}"
 
@@ -265,6 +269,8 @@ class AnswerStream:
 
 
 def _connection(at: BenchEndpoint, timeout: float) -> http.client.HTTPConnection:
+    if at.unix:
+        return http_clients.UnixConnection(at.unix, timeout)
     if at.tls:
         return http.client.HTTPSConnection(at.host, at.port, timeout=timeout, context=at.ssl_context)
     return http.client.HTTPConnection(at.host, at.port, timeout=timeout)
@@ -295,5 +301,4 @@ def _message(error: Any) -> str:
 
 
 def _unreachable(at: BenchEndpoint, error: Exception) -> Unreachable:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return Unreachable(f"{at.host}:{at.port} cannot be reached: {reason}.")
+    return Unreachable(f"{at.place} cannot be reached: {http_clients.reason(error)}.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from nitro.chat.client import Client, Refused
 from nitro.chat.own_server import OwnServer
 from nitro.errors import ChatError
+from nitro.system.http_clients import SYSTEM, Trust
 
 LOCKED = (401, 403)
 MAX_NAMES = 12  # that a message lists
@@ -23,6 +24,7 @@ class Wanted:
     usual_url: str
     api_key: str | None = None
     config: Path | None = None  # file with settings for a server of our own
+    trust: Trust = SYSTEM  # whom to believe that it is the server
 
 
 @dataclass
@@ -44,8 +46,8 @@ def connect(wanted: Wanted, starting: Callable[[], None] = lambda: None) -> Iter
     """A connection as wanted. `starting` is called before a server is started, which takes long. Raises ChatError."""
     with ExitStack() as stack:
         if wanted.url is not None:
-            yield at_url(Client(wanted.url, wanted.api_key), wanted.name)
-        elif running := _running(Client(wanted.usual_url, wanted.api_key), wanted.name):
+            yield at_url(Client(wanted.url, wanted.api_key, wanted.trust), wanted.name)
+        elif running := _running(Client(wanted.usual_url, wanted.api_key, wanted.trust), wanted.name):
             yield running
         else:
             starting()

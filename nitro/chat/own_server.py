@@ -17,6 +17,15 @@ from nitro.errors import ChatError
 ENTRY = "nitro.cli.bound"  # the module that runs
 PATIENCE = 15.0  # seconds that it has to end before it is killed
 MAX_LINES = 20  # of its log that are kept
+NOT_FOR_IT = {  # variables of a server that others reach
+    "NITRO_API_KEY_FILE",
+    "NITRO_ROOT_PATH",
+    "NITRO_TLS_CERT",
+    "NITRO_TLS_KEY",
+    "NITRO_TRUST_PROXY",
+    "NITRO_UDS",
+    "NITRO_UDS_MODE",
+}
 READY = re.compile(r"^\s*URL\s+(\S+?)(/v1)?$")
 
 
@@ -73,7 +82,7 @@ class OwnServer:
             self._process.wait()
 
     def _environment(self, config: Path | None) -> dict[str, str]:
-        environment = {name: value for name, value in os.environ.items() if name != "NITRO_API_KEY_FILE"}
+        environment = {name: value for name, value in os.environ.items() if name not in NOT_FOR_IT}
         environment["NITRO_API_KEY"] = self._key
         if config:
             environment["NITRO_CONFIG"] = str(config)

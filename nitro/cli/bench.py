@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
+from nitro.cli.client_options import with_ca
 from nitro.cli.options import errors_as_one_line, with_api_key
+from nitro.system.http_clients import Trust
 
 CLIENTS, MOST = 4, 32  # by default
 
@@ -12,6 +14,7 @@ CLIENTS, MOST = 4, 32  # by default
 @click.command()
 @click.argument("url")
 @click.option("--model", help="Model to ask for. Needed where the server has several.")
+@with_ca
 @with_api_key("Key to send.")
 @click.option("--clients", help=f"Clients at once. Default: {CLIENTS}.", type=click.IntRange(1, 1000))
 @click.option("--tokens", help="Tokens of each answer.", type=click.IntRange(2), default=64, show_default=True)
@@ -25,6 +28,7 @@ CLIENTS, MOST = 4, 32  # by default
 def bench(
     url: str,
     model: str | None,
+    ca: Path | None,
     api_key: str | None,
     clients: int | None,
     tokens: int,
@@ -33,15 +37,16 @@ def bench(
 ) -> None:
     """Measure the speed of the server at URL.
 
-    Any server with the OpenAI API will do. URL is its base, as in http://127.0.0.1:3928/v1.
+    Any server with the OpenAI API will do. URL is its base, as in http://127.0.0.1:3928/v1, or unix:/run/nitro.sock.
     """
     from nitro.bench import command, endpoint
     from nitro.bench import compare as comparison
 
     with errors_as_one_line():
         fields = {"model": model} if model else {}
-        server = endpoint.parse(url, api_key, fields)
-        other = endpoint.parse(compare, None, fields) if compare else None
+        trust = Trust(authorities=ca)
+        server = endpoint.parse(url, api_key, fields, trust)
+        other = endpoint.parse(compare, None, fields, trust) if compare else None
         if plot:
             from nitro.bench import sweep
 

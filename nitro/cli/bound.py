@@ -1,5 +1,7 @@
 """A `nitro` command that ends with whoever started it: python -m nitro.cli.bound DESCRIPTOR COMMAND ARGUMENTS…
 
+The command is for that process alone, so it is not reached as nitro.toml says (no TLS, no Unix socket, no proxy).
+
 The descriptor is the reading end of a pipe. When its other end closes, however that process ended, this one stops as by
 SIGTERM.
 """
@@ -17,8 +19,11 @@ def main() -> None:
     descriptor = int(sys.argv.pop(1))
     signals.hold()  # threads inherit it
     threading.Thread(target=_watch, args=(descriptor,), name="starter", daemon=True).start()
+    from nitro.cli import config_file
     from nitro.cli.main import main as nitro
+    from nitro.config import REACHED_BY
 
+    config_file.left_out.update(REACHED_BY)
     nitro(prog_name="nitro")
 
 

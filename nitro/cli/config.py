@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 from msgspec import Struct
 
-from nitro.cli import config_file
+from nitro.cli import config_file, credentials
 from nitro.cli.config_file import MODEL_OPTIONS, MODELS, SERVER, SERVER_OPTIONS, SOURCES, ConfigFile
 from nitro.cli.options import one_key
 from nitro.cli.serve import serve
@@ -17,6 +17,7 @@ from nitro.system import terminal
 
 SECRET = "api_key"
 MASK = "***"
+CREDENTIALS = {SECRET: credentials.API_KEY, "keys": credentials.KEYS}  # by field
 WIDTH = 34  # characters before a comment
 
 
@@ -24,7 +25,7 @@ class Setting(Struct, frozen=True):
     """What holds for one option, and where it comes from."""
 
     value: Any
-    origin: str  # "flag", "variable", "file", "default"
+    origin: str  # "flag", "variable", "file", "credential", "default"
     place: str = ""  # "--port", "NITRO_PORT", "/home/me/.config/nitro/nitro.toml:3"
 
 
@@ -38,6 +39,7 @@ def config(as_json: bool, only_path: bool, api_key: str | None, api_key_file: st
     """
     context = click.get_current_context()
     fields = {**config_file.settled(context, fields), SECRET: one_key(api_key, api_key_file)}
+    fields = credentials.filled(fields)
     file = config_file.of(context)
     path = file.path if file else config_file.usual_place()
     if only_path:
@@ -80,6 +82,8 @@ def _setting(context: click.Context, key: str, fields: dict[str, Any], file: Con
         return Setting(value, "variable", str(best.envvar))
     if source is ParameterSource.DEFAULT_MAP and file:
         return Setting(value, "file", file.place(SERVER, str(best.name).replace("_", "-") if len(names) > 1 else key))
+    if value is not None and field in CREDENTIALS:
+        return Setting(value, "credential", str(credentials.find(CREDENTIALS[field])))
     return Setting(value, "default")
 
 

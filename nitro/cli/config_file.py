@@ -44,6 +44,7 @@ GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 SOURCES = (*GIVEN, ParameterSource.DEFAULT_MAP, ParameterSource.DEFAULT)  # the first that sets an option wins
 OF_MODEL = {"alias", "chat_template", "tool_format"}  # flags that are about MODEL, and no other
 NUMBERS_TOO = ("memory", "keep_alive")  # texts that may be numbers
+left_out: set[str] = set()  # fields of the server that this process takes from no file
 MODELS = "models"
 SERVER = "server"
 
@@ -398,4 +399,5 @@ def _load(context: click.Context, _parameter: click.Parameter, value: Path | Non
     for warning in file.warnings:
         terminal.say(f"nitro: {warning}", err=True)
     context.meta[NAME] = file
-    context.default_map = {**(context.default_map or {}), **file.server}
+    server = {field: value for field, value in file.server.items() if field not in left_out}
+    context.default_map = {**(context.default_map or {}), **server}

@@ -44,7 +44,8 @@ def first_nitro(thread_num: int, host: str, port: int, uploads_folder_path: str 
 
     def tell(launch: "Launch") -> None:
         click.echo(f"Nitro version: {__version__}")
-        click.echo(f"Server started, listening at: {host}:{launch.socket.getsockname()[1]}")
+        place = launch.unix.path if launch.unix else f"{host}:{launch.port}"
+        click.echo(f"Server started, listening at: {place}")
         click.echo("Please load your model")
         if uploads_folder_path is not None:
             click.echo(f"Drogon uploads folder is at: {uploads_folder_path}")

@@ -11,6 +11,7 @@ from nitro.cli.config import config
 from nitro.cli.convert import convert
 from nitro.cli.doctor import doctor
 from nitro.cli.first_nitro import FirstNitroGroup
+from nitro.cli.key import key
 from nitro.cli.list import list_models
 from nitro.cli.ps import ps
 from nitro.cli.pull import pull
@@ -32,7 +33,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(serve, chat, run, pull, list_models, show, ps, rm, config, doctor),
+    *(serve, chat, run, pull, list_models, show, ps, rm, key, config, doctor),
     *(batch, bench, replay, redact, convert, verify, completion),
 )
 for command in COMMANDS:

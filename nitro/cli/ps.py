@@ -10,6 +10,7 @@ from nitro.chat.printable import printable
 from nitro.cli import tables
 from nitro.cli.client_options import told_in_a_line, with_server
 from nitro.errors import ChatError
+from nitro.system.http_clients import Trust
 
 HEADER = ("NAME", "STATE", "SIZE", "CONTEXT", "IDLE", "REQUESTS")
 
@@ -20,18 +21,18 @@ HEADER = ("NAME", "STATE", "SIZE", "CONTEXT", "IDLE", "REQUESTS")
 def ps(server: dict[str, Any], as_json: bool) -> None:
     """List the models that a running server has loaded, and what runs on them."""
     with told_in_a_line():
-        models = _loaded(server["url"] or server["usual_url"], server["api_key"])
+        models = _loaded(server["url"] or server["usual_url"], server["api_key"], server["trust"])
     if as_json:
         click.echo(json.dumps(models, indent=2))
     else:
         tables.table(HEADER, [_cells(model) for model in models])
 
 
-def _loaded(url: str, api_key: str | None) -> list[dict[str, Any]]:
+def _loaded(url: str, api_key: str | None, trust: Trust) -> list[dict[str, Any]]:
     """Raises ChatError."""
     from nitro.chat.client import Client, Refused, Unreachable
 
-    client = Client(url, api_key)
+    client = Client(url, api_key, trust)
     try:
         found = client.models()
     except Unreachable as error:

@@ -40,13 +40,16 @@ def redact(file: Path, out: Path, server: dict[str, Any], model: str | None) -> 
         lines = sources.read(file)
         with told_in_a_line():
             if server["url"]:
-                to = target.parse(server["url"], server["api_key"], model)
-                words = _redacted(lines, out, ServerTokenizer(to.root, to.api_key, model))
+                to = target.parse(server["url"], server["api_key"], model, server["trust"])
+                root = to.place if to.unix else to.root
+                words = _redacted(lines, out, ServerTokenizer(root, to.api_key, model, server["trust"]))
             else:
                 with connect(Wanted(name=model, **server), starting) as connection:
                     at = connection.client
                     root = at.url.removesuffix("/v1")
-                    words = _redacted(lines, out, ServerTokenizer(root, at.endpoint.api_key, connection.model or None))
+                    name = connection.model or None
+                    asked = ServerTokenizer(root, at.endpoint.api_key, name, server["trust"])
+                    words = _redacted(lines, out, asked)
     except RecordError as error:
         terminal.say(f"nitro: {error}", err=True)
         sys.exit(1)

@@ -69,7 +69,7 @@ def replay(
             terminal.say(
                 f"The last request is due in {seconds / 60:.0f} minutes; --speed max sends all at once.", err=True
             )
-        to = target.parse(server["url"] or server["usual_url"], server["api_key"], model)
+        to = target.parse(server["url"] or server["usual_url"], server["api_key"], model, server["trust"])
         hidden = not terminal.can_draw(sys.stderr)
         with click.progressbar(length=1000, label="Replaying", file=sys.stderr, hidden=hidden) as bar:
             found = command.replay(

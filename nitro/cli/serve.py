@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nitro.cli import config_file, offers
+from nitro.cli import config_file, credentials, offers
 from nitro.cli.config_file import no_engine, with_config_file
 from nitro.cli.options import struct_option, with_api_key
 from nitro.config import ServeConfig
@@ -93,7 +93,8 @@ def serve(**fields: Any) -> None:
     try:
         _check_engine(fields["engine"])
         context = click.get_current_context()
-        run(ServeConfig(model_settings=config_file.models(context), **config_file.settled(context, fields)))
+        fields = config_file.settled(context, credentials.filled(fields))
+        run(ServeConfig(model_settings=config_file.models(context), **fields))
     except (StartError, EngineLost) as error:
         terminal.say(f"nitro: {error}", err=True)
         sys.exit(1)

@@ -15,10 +15,12 @@ WEIGHTS: dict[Tier, float] = {"flex": 1 / 16, "default": 1.0, "priority": 4.0}
 
 
 class Share(Struct, frozen=True):
-    """`user`: a name that the server gives, of a key or of an address; it means nothing here."""
+    """`user`: a name that the server gives, of a key or of an address; it means nothing here. `context`: tokens that a
+    prompt and its answer may have; None: as many as the model's context."""
 
     user: str = ""
     tier: Tier = "default"
+    context: int | None = None
 
     @property
     def weight(self) -> float:

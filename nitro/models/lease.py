@@ -2,15 +2,16 @@
 
 from typing import Protocol
 
+from nitro.keys.key import Rights
 from nitro.models.handle import ServedModel
 
 
 class Lessor(Protocol):
     """Who lends models."""
 
-    async def acquire(self, name: str | None) -> tuple[ServedModel, bool]:
+    async def acquire(self, name: str | None, rights: Rights | None = None) -> tuple[ServedModel, bool]:
         """The model, with one lease more, once it is there or loads; and whether the name was found to mean it, rather
-        than any. Raises ApiError, EngineError."""
+        than any. Raises ApiError, also 403 where these rights are not for it, and EngineError."""
 
     def give_back(self, model: ServedModel) -> None:
         """One lease less."""
@@ -23,15 +24,15 @@ class Lease:
     """`async with models.lease(name) as model`, or `acquire` and `release`. The model may still load: its engine's
     `ready` tells. `release` waits for nothing and may be called more than once."""
 
-    def __init__(self, lessor: Lessor, name: str | None = None):
-        self._lessor, self._name = lessor, name
+    def __init__(self, lessor: Lessor, name: str | None = None, rights: Rights | None = None):
+        self._lessor, self._name, self._rights = lessor, name, rights
         self._model: ServedModel | None = None
         self.found = False  # whether the name means this model, and not any
 
     async def acquire(self) -> ServedModel:
         """The model, which stays until `release`. Raises ApiError, EngineError."""
         if self._model is None:
-            self._model, self.found = await self._lessor.acquire(self._name)
+            self._model, self.found = await self._lessor.acquire(self._name, self._rights)
         return self._model
 
     def keep_alive(self, seconds: float | None) -> None:

@@ -7,6 +7,7 @@ import os
 from msgspec.structs import replace
 
 from nitro.errors import ApiError, no_such_model
+from nitro.keys.key import Rights
 from nitro.models import model_source, names
 from nitro.models.catalog import AmbiguousName, Catalog, NameNotFound
 from nitro.models.handle import ServedModel
@@ -76,9 +77,9 @@ class Offers:
         """The member that this is the model of; None: it has another one by now."""
         return next((member for member in self.members if member.served is model), None)
 
-    async def find(self, name: str | None, default: Member | None) -> tuple[Member, bool]:
+    async def find(self, name: str | None, default: Member | None, rights: Rights | None = None) -> tuple[Member, bool]:
         """The same, with a look at the stores. Where these hold no other model the default has any name. Raises
-        ApiError."""
+        ApiError, which tells of no model that is not for these `rights`."""
         if not name:
             raise ApiError(400, "No model is loaded; name one of GET /v1/models.", param="model", code="model_required")
         try:
@@ -88,7 +89,7 @@ class Offers:
                 return member, True
             if default and (unknown.names == [default.id] or default.brought):
                 return default, False
-            raise
+            raise told_to(rights, unknown) from None
 
     async def exactly(self, name: str) -> Member:
         """The model that this name means. Raises ApiError."""
@@ -199,7 +200,14 @@ class _Unknown(ApiError):
     def __init__(self, name: str, known: list[str]):
         error = no_such_model(name, known)
         super().__init__(error.status, str(error), code=error.code)
-        self.names = known
+        self.name, self.names = name, known
+
+
+def told_to(rights: Rights | None, error: ApiError) -> ApiError:
+    """The same for who may not use all models: it tells of none of the others."""
+    if rights is None or rights.models is None or not isinstance(error, _Unknown):
+        return error
+    return no_such_model(error.name, list(filter(rights.has_model, error.names)))
 
 
 def over(settings: ModelSettings, below: ModelSettings) -> ModelSettings:

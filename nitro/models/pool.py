@@ -16,6 +16,8 @@ from msgspec.structs import replace
 
 from nitro.engines.client.spawn import SpawnedEngine
 from nitro.errors import ApiError, EngineBusy, EngineError, NitroError
+from nitro.keys.key import Rights
+from nitro.keys.refusals import check_model
 from nitro.models import residency
 from nitro.models.adapters import Adapters
 from nitro.models.catalog import Catalog
@@ -24,7 +26,7 @@ from nitro.models.lease import Lease
 from nitro.models.load_plan import LoadPlan, MakeEngine, MakePlan, Wanted
 from nitro.models.loader import Loader
 from nitro.models.model_source import ModelSource
-from nitro.models.offers import Offers
+from nitro.models.offers import Offers, told_to
 from nitro.models.pool_entry import Member, PoolEntry
 from nitro.models.residency import Limits, Waiting
 from nitro.models.settings import AS_SERVED, ModelSettings
@@ -93,29 +95,33 @@ class Pool:
         """All models, also those that nobody has wanted yet."""
         return [member.entry() for member in await self._offers.all()]
 
-    async def find(self, name: str) -> PoolEntry:
-        """The model of this name, or the one that an adapter of this name is of. Raises ApiError 404."""
+    async def find(self, name: str, rights: Rights | None = None) -> PoolEntry:
+        """The model of this name, or the one that an adapter of this name is of. Raises ApiError 404, which tells of no
+        model that is not for these `rights`."""
         try:
             return (await self._offers.exactly(name)).entry()
-        except ApiError:
+        except ApiError as error:
             if member := await self._offers.with_adapter(name):
                 return member.entry()
-            raise
+            raise told_to(rights, error) from None
 
     def note(self, name: str) -> None:
         """Log, once per name, that a request has named a model that is not ours."""
         if self._default:
             self._offers.note(name, self._default)
 
-    def lease(self, name: str | None = None) -> Lease:
-        """The model for a request that names this one, or none."""
-        return Lease(self, name)
+    def lease(self, name: str | None = None, rights: Rights | None = None) -> Lease:
+        """The model for a request that names this one, or none. `rights`: of who makes it; None: to everything."""
+        return Lease(self, name, rights)
 
-    async def acquire(self, name: str | None) -> tuple[ServedModel, bool]:
+    async def acquire(self, name: str | None, rights: Rights | None = None) -> tuple[ServedModel, bool]:
         """See Lessor."""
         member, found = self._offers.known(name, self._default)
         if member is None:
-            member, found = await self._offers.find(name, self._default)
+            member, found = await self._offers.find(name, self._default, rights)
+        if rights:
+            adapter = member.adapter(name) if name else None
+            check_model(rights, adapter.name if adapter else member.id)
         return await self._leased(member), found
 
     async def _leased(self, member: Member) -> ServedModel:

@@ -2,7 +2,8 @@
 
 Headers are not recorded at all, but for a few that are named. A body may hold credentials, too: those of a tool's
 server, or a key that somebody pasted. What is found: the values of fields with the names below, also in JSON inside a
-string; what follows "Bearer"; a user and password in a URL; and this server's own key, wherever it stands.
+string; what follows "Bearer"; a user and password in a URL; this server's own key, and keys as `nitro key` makes them,
+wherever they stand.
 """
 
 import re
@@ -23,12 +24,14 @@ NAMES = (
     b"set-cookie",
 )
 LEAST = 8  # characters of a key that is looked for by itself: a shorter one may be a word
-_SIGNS = (*(name for name in NAMES if not name.startswith((b"proxy", b"x-", b"set-"))), b"bearer ", b"@")  # lower case
+_WORDS = (b"bearer ", b"sk-nitro-", b"@")
+_SIGNS = (*(name for name in NAMES if not name.startswith((b"proxy", b"x-", b"set-"))), *_WORDS)  # lower case
 _FIELD = rb'"(?:' + b"|".join(NAMES) + rb')"\s*:\s*"'
 _INNER = _FIELD.replace(rb'"', rb'\\"')  # in a string
 _PATTERNS = (
     re.compile(rb"(?i)(" + _FIELD + rb')(?:[^"\\]|\\.)*'),
     re.compile(rb"(?i)(" + _INNER + rb')(?:[^"\\]|\\\\.)*'),
+    re.compile(rb"()sk-nitro-[A-Za-z0-9_-]{43}"),  # see keys/key.py
     re.compile(rb"(?i)(\bbearer )[a-z0-9._~+/=-]{8,}"),
     re.compile(rb"(://)[^\s/@\"\\]+:[^\s/@\"\\]+(?=@)"),
 )

@@ -367,6 +367,10 @@ class Choices:
         """Whether all of them have."""
         return not self._unfinished
 
+    def count(self) -> int:
+        """Tokens so far, of prompts and answers."""
+        return self.generation.prompt_tokens + sum(choice.tokens for choice in self.choices)
+
     @property
     def usage(self) -> TokenUsage:
         """As far as they have come."""

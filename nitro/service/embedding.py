@@ -86,10 +86,10 @@ class EmbeddingService:
         log = follower.begin(principal, self._metrics, self._requests)
         try:
             body = await raw.body()
-            known = await unless_disconnected(principal, self._asked(raw, body))
+            known = await unless_disconnected(principal, self._asked(raw, body, principal))
             if asked:
                 asked(known)
-            lease = self._models.lease(known.model)
+            lease = self._models.lease(known.model, principal.rights)
             embedded = await unless_disconnected(principal, self._embedded(raw, body, principal, lease, log))
             log.end()
             return embedded
@@ -100,11 +100,12 @@ class EmbeddingService:
             if lease:
                 lease.release()
 
-    async def _asked(self, raw: RawRequest, body: list[bytes]) -> Asked:
+    async def _asked(self, raw: RawRequest, body: list[bytes], principal: Principal) -> Asked:
         """As in GenerationService."""
         if raw.asked:
             return raw.asked
-        if raw.namer and (self._models.by_name or not self._models.default_ready):
+        limited = principal.rights.models is not None
+        if raw.namer and (limited or self._models.by_name or not self._models.default_ready):
             return await self._intake.name(raw.namer, body)
         return Asked()
 

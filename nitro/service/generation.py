@@ -81,10 +81,10 @@ class GenerationService:
         log = follower.begin(principal, self._metrics, self.requests)
         try:
             body = await raw.body()
-            known = await unless_disconnected(principal, self._asked(raw, body))
+            known = await unless_disconnected(principal, self._asked(raw, body, principal))
             if asked:
                 asked(known)
-            lease = self._models.lease(known.model)
+            lease = self._models.lease(known.model, principal.rights)
             accepting = self._accept(raw, body, principal, lease, log)
             del body  # only the intake process needs it from here on
             accepted = await unless_disconnected(principal, accepting)
@@ -108,8 +108,8 @@ class GenerationService:
         log = follower.begin(principal, self._metrics, self.requests)
         try:
             body = await raw.body()
-            known = await unless_disconnected(principal, self._asked(raw, body))
-            lease = self._models.lease(known.model)
+            known = await unless_disconnected(principal, self._asked(raw, body, principal))
+            lease = self._models.lease(known.model, principal.rights)
             asking = self._answer(self._read(raw, body, lease, log, only_prompt), ask)
             del body
             answer = await unless_disconnected(principal, asking)
@@ -125,12 +125,12 @@ class GenerationService:
     async def _answer(self, reading: Coroutine[Any, Any, "Read"], ask: Callable[["Read"], Awaitable[T]]) -> T:
         return await ask(await reading)
 
-    async def _asked(self, raw: RawRequest, body: list[bytes]) -> Asked:
+    async def _asked(self, raw: RawRequest, body: list[bytes], principal: Principal) -> Asked:
         """Which model it wants, and whether as a stream. That is read only where a name may mean one model or another,
-        or the request has to wait."""
+        or somebody may not use all of them, or the request has to wait."""
         if raw.asked:
             return raw.asked
-        if raw.namer and self.may_wait:
+        if raw.namer and (self.may_wait or principal.rights.models is not None):
             return await self._intake.name(raw.namer, body)
         return Asked()
 

@@ -68,6 +68,10 @@ class Metrics:
             self._models[model] = ModelMetrics(*(counter.labels(model) for counter in counters))
         return self._models[model]
 
+    def add(self, families: Callable[[], Iterable[Metric]]) -> None:
+        """Show these, too, as they are when somebody asks."""
+        self._registry.register(_Noted(families))
+
     def answered(self, path: str, status: int) -> None:
         """An HTTP request was answered. `path`: one of a few known ones."""
         self._requests.labels(path, str(status)).inc()

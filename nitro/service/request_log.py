@@ -7,11 +7,13 @@ import time
 
 from nitro.engines.client.generation import Generation
 from nitro.errors import RequestAborted
+from nitro.keys.account import Use
 from nitro.service.choices import Choices
 from nitro.service.events import GenerationTimings
 from nitro.service.live.requests import Requests
 from nitro.service.live.state import LiveRequest, LiveSpan, Phase
 from nitro.service.metrics import Metrics
+from nitro.state.usage import Counts
 
 log = logging.getLogger("nitro.request")
 
@@ -31,6 +33,7 @@ class RequestLog:
         self._metrics = metrics
         self._requests = requests
         self.aborted: RequestAborted | None = None  # somebody else than its client has ended it
+        self.use: Use | None = None  # of a key, to be told of tokens
         self.model = "-"
         self.adapter: str | None = None  # of the model, that answers in its place
         self.choices: Choices | None = None
@@ -56,11 +59,15 @@ class RequestLog:
         """The engine has accepted the request: from here on its time counts as the prompt's, but for the queue."""
         self._accepted = time.monotonic()
         self.choices = choices
+        if self.use:
+            self.use.runs(self.adapter or self.model, choices.count)
 
     def embedded(self, inputs: int, tokens: int) -> None:
         """The engine has accepted so many inputs, of so many tokens together."""
         self._accepted = time.monotonic()
         self._embedded = {"inputs": inputs, "prompt": tokens}
+        if self.use:
+            self.use.runs(self.model, lambda: tokens)
 
     def burst(self) -> None:
         """Tokens have come."""
@@ -126,11 +133,15 @@ class RequestLog:
 
     def _end_embedding(self, how: str | None) -> None:
         self._metrics.of(self.model).embedding(self._embedded["inputs"], self._embedded["prompt"])
+        if self.use:
+            self.use.spent(self.model, Counts(prompt=self._embedded["prompt"]))
         numbers = " ".join(f"{name}={value}" for name, value in self._embedded.items())
         line = f"{numbers} time={time.monotonic() - self._began:.3f}s"
         self._write(line, how)
 
     def _write(self, line: str, how: str | None) -> None:
+        if self.use:
+            line += f" key={self.use.account.name}"
         if self.ignored:
             line += f" ignored={','.join(self.ignored)[:MAX_IGNORED]}"
         if how:
@@ -143,6 +154,8 @@ class RequestLog:
         queue = choices.generation.queue_seconds
         first, later = self._seconds
         self._metrics.of(self.model).generation(usage, queue, first, later)
+        if self.use:
+            self.use.spent(self.adapter or self.model, Counts(0, usage.prompt_tokens, usage.cached_tokens, tokens))
         numbers = {
             "prompt": usage.prompt_tokens,
             "cached": usage.cached_tokens,

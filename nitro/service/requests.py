@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from nitro.engines.shares import Share, Tier
 from nitro.engines.types import Constraint, SamplingParams
+from nitro.keys.key import NO_HURRY, Rights
 from nitro.models.setup import ModelSetup
 from nitro.service.asked import Asked
 from nitro.service.media.sources import MediaSource
@@ -22,6 +23,7 @@ from nitro.text.tool_grammar import CallableTool
 from nitro.text.tools import Tool
 
 if TYPE_CHECKING:
+    from nitro.keys.account import Use
     from nitro.service.request_log import RequestLog
 
 KEPT_SECONDS = 1800.0  # OpenAI's shortest lifetime of a prompt's beginning in its cache
@@ -168,16 +170,15 @@ class Principal:
     request_id: str
     left: Future[None]
     user: str = ""  # whose requests share the engine with others'
-    may_hurry: bool = False  # whether their requests may have priority
+    rights: Rights = NO_HURRY  # which models and tiers they may use, and how long a context
     follow: Callable[["RequestLog"], None] | None = None
     route: str = ""
+    use: "Use | None" = None  # of their key, which counts what they use
     tier: Tier | None = None
 
     def share(self, tier: Tier | None) -> Share:
         """What they share the engine as, where they ask for this tier."""
-        if self.tier:
-            return Share(self.user, self.tier)
-        return Share(self.user, "default" if tier is None or (tier == "priority" and not self.may_hurry) else tier)
+        return Share(self.user, self.tier or self.rights.tier(tier), self.rights.longest_context)
 
 
 def text_part(text: str) -> dict[str, Any]:

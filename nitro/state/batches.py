@@ -27,7 +27,7 @@ _FROM = f"""FROM batches b
 
 class NewBatch(Struct, frozen=True, kw_only=True):
     """One that is asked for. `ids`: of the files that it will write: of answers, and of lines without one.
-    `served`: the server's default model."""
+    `served`: the server's default model. `user`: whose it is."""
 
     id: str
     created: int  # seconds since 1970
@@ -40,6 +40,7 @@ class NewBatch(Struct, frozen=True, kw_only=True):
     output_seconds: int
     served: str
     owner: str
+    user: str = ""
 
 
 class Batch(Struct, frozen=True):
@@ -81,6 +82,7 @@ class Work(Struct, frozen=True):
     input: int
     output: int
     failures: int
+    user: str
 
 
 class NoBatch(Exception):
@@ -103,15 +105,15 @@ class TooMany(Exception):
     """Too many batches have not ended."""
 
 
-def create(db: sqlite3.Connection, new: NewBatch) -> Batch:
-    """Raises NoFile, WrongPurpose, TooMany."""
-    file = files.get(db, new.input, new.created)
+def create(db: sqlite3.Connection, new: NewBatch, user: str | None = None) -> Batch:
+    """`user`: whose files it may read; None: all. Raises NoFile, WrongPurpose, TooMany."""
+    file = files.get(db, new.input, new.created, user)
     if file.purpose != "batch":
         raise WrongPurpose(file.purpose)
     (open,) = db.execute("SELECT count(*) FROM batches WHERE ended_at IS NULL").fetchone()
     if open >= MAX_OPEN:
         raise TooMany
-    output, failures = (files.grow(db, id) for id in new.ids)
+    output, failures = (files.grow(db, id, new.user) for id in new.ids)
     row = {
         "id": new.id,
         "created": new.created,
@@ -125,6 +127,7 @@ def create(db: sqlite3.Connection, new: NewBatch) -> Batch:
         "input_id": file.id,
         "output_seconds": new.output_seconds,
         "status": VALIDATING,
+        "user": new.user,
         "served": new.served,
         "owner": new.owner,
     }
@@ -133,25 +136,27 @@ def create(db: sqlite3.Connection, new: NewBatch) -> Batch:
     return get(db, new.id)
 
 
-def get(db: sqlite3.Connection, id: str) -> Batch:
-    """Raises NoBatch."""
-    row = db.execute(f"SELECT {_FIELDS} {_FROM} WHERE b.id = ?", (id,)).fetchone()
+def get(db: sqlite3.Connection, id: str, user: str | None = None) -> Batch:
+    """Raises NoBatch, also where it is another user's. `user`: None: whosever it is."""
+    query = f"SELECT {_FIELDS} {_FROM} WHERE b.id = ? AND b.user = coalesce(?, b.user)"
+    row = db.execute(query, (id, user)).fetchone()
     if row is None:
         raise NoBatch(id)
     return Batch(*row)
 
 
-def page(db: sqlite3.Connection, limit: int, after: str | None) -> tuple[list[Batch], bool]:
+def page(db: sqlite3.Connection, limit: int, after: str | None, user: str | None) -> tuple[list[Batch], bool]:
     """Some batches, the newest first, and whether there are others behind them. Raises NoBatch for `after`."""
-    before = get(db, after).number if after is not None else 2**62
-    query = f"SELECT {_FIELDS} {_FROM} WHERE b.number < ? ORDER BY b.number DESC LIMIT ?"
-    rows = db.execute(query, (before, limit + 1)).fetchall()
+    before = get(db, after, user).number if after is not None else 2**62
+    query = f"""SELECT {_FIELDS} {_FROM} WHERE b.number < ? AND b.user = coalesce(?, b.user)
+                ORDER BY b.number DESC LIMIT ?"""
+    rows = db.execute(query, (before, user, limit + 1)).fetchall()
     return [Batch(*row) for row in rows[:limit]], len(rows) > limit
 
 
 def work(db: sqlite3.Connection, id: str) -> Work:
     """What is to be done. Raises NoBatch."""
-    query = "SELECT number, id, status, expires, endpoint, input, output, failures FROM batches WHERE id = ?"
+    query = "SELECT number, id, status, expires, endpoint, input, output, failures, user FROM batches WHERE id = ?"
     row = db.execute(query, (id,)).fetchone()
     if row is None:
         raise NoBatch(id)
@@ -171,8 +176,9 @@ def status(db: sqlite3.Connection, number: int) -> str:
     return str(found)
 
 
-def cancel(db: sqlite3.Connection, id: str, now: int) -> Batch:
+def cancel(db: sqlite3.Connection, id: str, now: int, user: str | None = None) -> Batch:
     """Nothing of it is begun any more; where no server works on it, it has ended. Raises NoBatch."""
+    get(db, id, user)
     query = f"""UPDATE batches SET status = '{CANCELLING}', cancelling_at = ?
                 WHERE id = ? AND status IN ('{VALIDATING}', '{IN_PROGRESS}') RETURNING number, owner"""
     row = db.execute(query, (now, id)).fetchone()

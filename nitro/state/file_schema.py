@@ -18,6 +18,7 @@ FILES = Schema(
             bytes INTEGER NOT NULL,
             name TEXT NOT NULL,
             purpose TEXT NOT NULL,
+            user TEXT NOT NULL, -- whose it is, see api/users.py; '': nobody's in particular
             status TEXT NOT NULL, -- uploading, growing (a batch writes it), processed
             owner TEXT -- the server that receives an upload
         );
@@ -53,6 +54,7 @@ FILES = Schema(
             in_progress_at INTEGER, -- seconds since 1970
             cancelling_at INTEGER,
             ended_at INTEGER,
+            user TEXT NOT NULL, -- whose it is, and as whom its lines are answered
             served TEXT NOT NULL, -- the default model of the server that took it; '': it had none
             owner TEXT -- the server that works on it
         );

@@ -46,19 +46,20 @@ class NoRoom(Exception):
     """All files together would be larger than they may."""
 
 
-def begin(db: sqlite3.Connection, id: str, owner: str) -> int:
-    """An upload, which `owner` receives. Returns its number."""
-    query = "INSERT INTO files (id, created, bytes, name, purpose, status, owner) VALUES (?, 0, 0, '', '', ?, ?)"
-    return _inserted(db.execute(query, (id, UPLOADING, owner)))
+def begin(db: sqlite3.Connection, id: str, owner: str, user: str = "") -> int:
+    """An upload of this user's, which `owner` receives. Returns its number."""
+    return _insert(db, id, UPLOADING, owner, user)
 
 
-def grow(db: sqlite3.Connection, id: str) -> int:
-    """What a batch writes. Returns its number."""
-    query = "INSERT INTO files (id, created, bytes, name, purpose, status) VALUES (?, 0, 0, '', '', ?)"
-    return _inserted(db.execute(query, (id, GROWING)))
+def grow(db: sqlite3.Connection, id: str, user: str) -> int:
+    """What a batch of this user's writes. Returns its number."""
+    return _insert(db, id, GROWING, None, user)
 
 
-def _inserted(cursor: sqlite3.Cursor) -> int:
+def _insert(db: sqlite3.Connection, id: str, status: str, owner: str | None, user: str) -> int:
+    query = """INSERT INTO files (id, created, bytes, name, purpose, status, owner, user)
+               VALUES (?, 0, 0, '', '', ?, ?, ?)"""
+    cursor = db.execute(query, (id, status, owner, user))
     assert cursor.lastrowid is not None
     return cursor.lastrowid
 
@@ -92,25 +93,33 @@ def show(db: sqlite3.Connection, number: int, created: int, expires: int, name: 
         remove(db, number)
 
 
-def get(db: sqlite3.Connection, id: str, now: int) -> File:
-    """Raises NoFile, also where its time is over."""
-    query = f"SELECT {_COLUMNS} FROM files WHERE id = ? AND status = ? AND (expires IS NULL OR expires > ?)"
-    row = db.execute(query, (id, PROCESSED, now)).fetchone()
+def get(db: sqlite3.Connection, id: str, now: int, user: str | None = None) -> File:
+    """Raises NoFile, also where its time is over, or it is another user's. `user`: None: whosever it is."""
+    query = f"""SELECT {_COLUMNS} FROM files WHERE id = ? AND status = ? AND (expires IS NULL OR expires > ?)
+                AND user = coalesce(?, user)"""
+    row = db.execute(query, (id, PROCESSED, now, user)).fetchone()
     if row is None:
         raise NoFile(id)
     return File(*row)
 
 
-def page(
-    db: sqlite3.Connection, now: int, limit: int, newest_first: bool, after: str | None, purpose: str | None
-) -> tuple[list[File], bool]:
+class Wanted(Struct, frozen=True):
+    """Which files a list has. `user`: None: whosever they are."""
+
+    user: str | None = None
+    limit: int = 10_000
+    newest_first: bool = True
+    after: str | None = None
+    purpose: str | None = None
+
+
+def page(db: sqlite3.Connection, now: int, wanted: Wanted) -> tuple[list[File], bool]:
     """Some files, and whether there are others behind them. Raises NoFile for `after`."""
-    order, beyond = ("DESC", "<") if newest_first else ("ASC", ">")
+    limit, after = wanted.limit, wanted.after
+    order, beyond = ("DESC", "<") if wanted.newest_first else ("ASC", ">")
     query = f"SELECT {_COLUMNS} FROM files WHERE status = '{PROCESSED}' AND (expires IS NULL OR expires > ?)"
-    values: list[object] = [now]
-    if purpose is not None:
-        query += " AND purpose = ?"
-        values.append(purpose)
+    query += " AND user = coalesce(?, user) AND purpose = coalesce(?, purpose)"
+    values: list[object] = [now, wanted.user, wanted.purpose]
     if after is not None:
         row = db.execute("SELECT created, number FROM files WHERE id = ?", (after,)).fetchone()
         if row is None:
@@ -142,9 +151,9 @@ def cut(db: sqlite3.Connection, number: int, begin: int, length: int) -> bytes:
     return data[start : start + length]
 
 
-def delete(db: sqlite3.Connection, id: str, now: int) -> None:
+def delete(db: sqlite3.Connection, id: str, now: int, user: str | None = None) -> None:
     """With its pieces. Raises NoFile, InUse."""
-    file = get(db, id, now)
+    file = get(db, id, now, user)
     row = db.execute("SELECT id FROM batches WHERE ended_at IS NULL AND input = ?", (file.number,)).fetchone()
     if row:
         raise InUse(row[0])

@@ -24,8 +24,8 @@ _PAGES = ("page_count", "freelist_count", "page_size")
 
 class NewResponse(Struct, frozen=True, kw_only=True):
     """One that begins, or is queued. `body`: the object; `input`: its items, a JSON array. `changes`: of the
-    conversation, when its items were read. `request`, `history`: of one in the background, to compute it by. `events`:
-    those that say that it is queued, see `add_events`."""
+    conversation, when its items were read. `request`, `history`, `user`: of one in the background, to compute it by,
+    and for whom. `events`: those that say that it is queued, see `add_events`."""
 
     id: str
     created: int  # seconds since 1970
@@ -41,6 +41,7 @@ class NewResponse(Struct, frozen=True, kw_only=True):
     owner: str | None = None
     request: bytes | None = None
     history: bytes = b""
+    user: str = ""
     events: Sequence[tuple[int, bytes]] = ()
 
 
@@ -62,7 +63,8 @@ class StoredResponse(Struct, frozen=True):
 
 
 class Queued(Struct, frozen=True):
-    """One in the background that may begin. `runs`: how often it has begun before. `number`: of its next event."""
+    """One in the background that may begin. `runs`: how often it has begun before. `number`: of its next event.
+    `user`: for whom."""
 
     id: str
     created: int  # seconds since 1970
@@ -73,6 +75,7 @@ class Queued(Struct, frozen=True):
     request: bytes
     history: bytes
     number: int
+    user: str
 
 
 class NotThere(Exception):
@@ -119,7 +122,7 @@ def begin(db: sqlite3.Connection, new: NewResponse) -> None:
     )
     items.add(db, new.id, INPUT, items.named(read_items(new.input)))
     if new.request is not None:
-        db.execute("INSERT INTO requests VALUES (?, ?, ?)", (new.id, new.request, new.history))
+        db.execute("INSERT INTO requests VALUES (?, ?, ?, ?)", (new.id, new.request, new.history, new.user))
     _add_events(db, new.id, new.events)
 
 
@@ -223,7 +226,7 @@ def claim(db: sqlite3.Connection, id: str, owner: str) -> bool:
 def queued(db: sqlite3.Connection, id: str) -> Queued | None:
     """What to compute it by. None: it is not queued any more."""
     query = """SELECT r.id, r.created, r.body, r.runs, r.streamed, r.model, q.body, q.history,
-                      (SELECT coalesce(max(number), -1) + 1 FROM events WHERE response = r.id)
+                      (SELECT coalesce(max(number), -1) + 1 FROM events WHERE response = r.id), q.user
                FROM responses r JOIN requests q ON q.response = r.id WHERE r.id = ? AND r.status = 'queued'"""
     row = db.execute(query, (id,)).fetchone()
     return Queued(*row) if row else None

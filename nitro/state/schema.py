@@ -61,6 +61,19 @@ CHANGES = (
     ) WITHOUT ROWID;
     CREATE INDEX items_by_id ON items (id);
     """,
+    """
+    CREATE TABLE usage ( -- of keys
+        key TEXT NOT NULL, -- its name
+        day INTEGER NOT NULL, -- days since 1970, in UTC
+        model TEXT NOT NULL, -- '' where a request reached none
+        requests INTEGER NOT NULL,
+        prompt INTEGER NOT NULL, -- tokens, as the next two
+        cached INTEGER NOT NULL,
+        completion INTEGER NOT NULL,
+        PRIMARY KEY (day, key, model)
+    ) WITHOUT ROWID;
+    ALTER TABLE requests ADD COLUMN user TEXT NOT NULL DEFAULT ''; -- who shares the engine as what, see users.py
+    """,
 )
 
 RESPONSES = Schema("responses.sqlite3", CHANGES)

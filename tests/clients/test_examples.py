@@ -18,6 +18,7 @@ from running import FAKE, RunningServer
 
 from nitro.api.middleware import RequestMiddleware
 from nitro.gguf import header
+from nitro.keys.key import digest
 from nitro.models import fact_cache
 from tests.examples import shown
 from tests.examples.shown import Example
@@ -121,6 +122,12 @@ def _server(
             return serve(engine="auto", no_model=True, log_level="warning")
         case "locked":
             return serve(engine=FAKE, api_key="secret", alias="SmolLM2-135M-Instruct").ready()
+        case "keyed":
+            file = request.getfixturevalue("tmp_path") / "keys.toml"
+            file.write_text(f'[keys.alice]\nhash = "{digest(b"secret")}"\ntokens-per-day = 1000\n')
+            server = serve(engine=FAKE, keys=file).ready()
+            server.client(api_key="secret").completions.create(model="", prompt="Hello", max_tokens=5)
+            return server
         case "recorded":
             server = serve(record=request.getfixturevalue("tmp_path") / "records").ready()
             server.client().completions.create(model="", prompt="Hello", max_tokens=5)

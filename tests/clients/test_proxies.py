@@ -92,21 +92,30 @@ def started(command: list[str], folder: Path, port: int) -> Iterator[None]:
             process.communicate()
 
 
+@contextmanager
+def before(proxy: str, upstream: str, folder: Path) -> Iterator[httpx.Client]:
+    """A client of a proxy before that server. It calls from 127.0.0.2."""
+    certificate(folder)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    trusted = ssl.create_default_context(cafile=folder / "cert.pem")
+    transport = httpx.HTTPTransport(verify=trusted, local_address="127.0.0.2")
+    command = PROXIES[proxy](folder, port, upstream)
+    with started(command, folder, port), httpx.Client(transport=transport, timeout=CEILING) as client:
+        client.base_url = f"https://127.0.0.1:{port}"
+        client.headers["host"] = NAME
+        yield client
+
+
 @pytest.fixture(params=PROXIES)
 def proxied(
     request: pytest.FixtureRequest, serve: Callable[..., RunningServer], gate: Gate, tmp_path: Path
 ) -> Iterator[Proxied]:
-    server = serve(engine="runners:GatedRunner", model=gate.path, allow_host=(NAME,))
+    options = {"engine": "runners:GatedRunner", "model": gate.path, "allow_host": (NAME,)}
+    server = serve(**options, trust_proxy=("127.0.0.1",))
     gate.accept()
     server.ready()
-    certificate(tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = PROXIES[request.param](tmp_path, port, server.url.removeprefix("http://"))
-    trusted = ssl.create_default_context(cafile=tmp_path / "cert.pem")
-    with started(command, tmp_path, port), httpx.Client(verify=trusted, timeout=CEILING) as client:
-        client.base_url = f"https://127.0.0.1:{port}"
-        client.headers["host"] = NAME
+    with before(request.param, server.url.removeprefix("http://"), tmp_path) as client:
         yield Proxied(server, gate, client)
         gate.open()
 
@@ -170,6 +179,42 @@ def test_clients_of_a_proxy_are_not_on_this_machine(proxied: Proxied) -> None:
         assert reply.status_code in (401, 403)
     with send(proxied, "/v1/models", "GET") as reply:
         assert reply.status_code == 200
+
+
+# What a client may say of itself, and what of it counts.
+FORGED = {
+    "x-forwarded-for": "127.0.0.1",
+    "forwarded": "for=127.0.0.1",
+    "x-forwarded-prefix": "/x",
+    "x-forwarded-host": "localhost",
+    "x-forwarded-proto": "http",
+}
+
+
+def test_the_server_knows_who_calls(proxied: Proxied) -> None:
+    """It gets the address from the proxy, and nothing that the client says of itself."""
+    with send(proxied, "/nowhere", "GET", headers=FORGED) as reply:
+        assert reply.status_code == 404
+    assert proxied.server.log_line().endswith("from 127.0.0.2)")
+    with send(proxied, "/schema", "GET", headers=FORGED) as reply:
+        assert "servers" not in json.loads(reply.read())
+    with send(proxied, "/v1/models", "GET", headers={"origin": f"https://{NAME}", **FORGED}) as reply:
+        assert reply.status_code == 200, "the page's own calls"
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_over_a_unix_socket(proxy: str, serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+    path = tmp_path / "nitro.sock"
+    server = serve(uds=path, uds_mode="666", allow_host=(NAME,), trust_proxy=("unix",)).ready()
+    upstream = {"nginx": f"unix:{path}", "caddy": f"unix/{path}"}[proxy]
+    with before(proxy, upstream, tmp_path) as client:
+        body = {"messages": [{"role": "user", "content": "Hello"}], "stream": True, "max_tokens": 5}
+        with client.stream("POST", "/v1/chat/completions", json=body, extensions={"sni_hostname": NAME}) as reply:
+            assert [line for line in reply.iter_lines() if line][-1] == "data: [DONE]"
+        server.log_line()
+        with client.stream("GET", "/nowhere", headers=FORGED, extensions={"sni_hostname": NAME}):
+            pass
+    assert server.log_line().endswith("from 127.0.0.2)")
 
 
 def test_several_servers(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from runners import Gate
 from running import FAKE, RunningServer
 
 from nitro.config import ServeConfig
+from nitro.keys import keys_file
+from nitro.keys.key import Key, digest
 
 pytestmark = pytest.mark.page
 GATED = "runners:GatedRunner"
@@ -87,6 +89,17 @@ def test_the_first_answer(visit: Visit, smollm_server: RunningServer) -> None:
     tab.ask("Which of them is the best?")
     assert "prompt tokens from the cache" in tab.wait_answer().get_by_role("note").inner_text()
     tab.shoot("answer")
+
+
+def test_below_a_prefix(visit: Visit, serve) -> None:
+    """Also where the slash at the end was left away."""
+    tab = visit(serve(root_path="/nitro").ready())
+    tab.asked.clear()
+    tab.open("/nitro")
+    assert tab.page.url.endswith("/nitro/")
+    tab.ask("Hello")
+    tab.wait_answer()
+    assert tab.asked and all(url.removeprefix(tab.url).startswith(("/nitro", "data:", "blob:")) for url in tab.asked)
 
 
 def test_probabilities(visit: Visit, smollm_server: RunningServer) -> None:
@@ -292,6 +305,22 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(visit: Visit, serve) -> None:
     assert "?@A" in tab.wait_answer().inner_text()
     assert not key.is_visible()
     assert "open sesame" not in tab.page.evaluate("JSON.stringify(localStorage)")
+
+
+def test_a_key_of_many(visit: Visit, serve, tmp_path: Path) -> None:
+    """It answers as far as the key may ask; what is for administrators, and that the day is used up, is told."""
+    file = tmp_path / "keys.toml"
+    keys_file.add(file, "alice", Key(hash=digest(b"open sesame"), requests_per_day=1))
+    tab = visit(serve(engine=FAKE, keys=file).ready())
+    tab.page.get_by_label("Key", exact=True).fill("open sesame")
+    tab.press("Use this key")
+    tab.page.get_by_text("What would you like to know?").wait_for()
+    tab.ask("Hello")
+    assert "?@A" in tab.wait_answer().inner_text()
+    tab.ask("Hello again")
+    tab.page.get_by_text("You exceeded your current quota: key 'alice' has 1 requests a day.").wait_for()
+    tab.page.get_by_role("link", name="Server").click()
+    tab.page.get_by_text("The key 'alice' may not call GET /v1/server/events.").wait_for()
 
 
 def test_a_conversation_outlives_a_reload_and_travels_as_a_file(

@@ -106,7 +106,8 @@ async function json<T>(response: Response): Promise<T> {
 
 async function errorOf(response: Response): Promise<ApiError> {
   const again = Number.parseFloat(response.headers.get("retry-after") ?? "");
-  const retryAfter = Number.isFinite(again) ? again : null;
+  const useless = response.headers.get("x-should-retry") === "false"; // a day that is used up, say
+  const retryAfter = Number.isFinite(again) && !useless ? again : null;
   try {
     const { error } = (await response.json()) as { error: { message: string; param?: string; code?: string } };
     return new ApiError(response.status, error.message, error.param ?? null, error.code ?? null, retryAfter);

@@ -4,7 +4,7 @@ from typing import Any
 
 from litestar import Request, Response, get, post
 
-from nitro.api import queries, readers
+from nitro.api import callers, queries, readers, users
 from nitro.api.batches import bodies
 from nitro.api.batches.schema import BatchList, described
 from nitro.api.batches.serving import default_of
@@ -13,6 +13,7 @@ from nitro.api.files.filing import Filing, told
 from nitro.api.responses.keeping import new_id
 from nitro.api.responses.replies import json
 from nitro.batches.runner import Batches
+from nitro.keys import refusals
 from nitro.service import ignored_parameters
 from nitro.service.disconnects import ClientDisconnected
 from nitro.service.generation import GenerationService
@@ -40,6 +41,9 @@ async def create_batch(request: Request) -> Response[Any]:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     if service.strict:
         ignored_parameters.refuse(read.ignored)
+    account = callers.account_of(request.scope)
+    if account and not account.key.has_route("POST", read.endpoint):
+        raise refusals.no_route(account.name, f"POST {read.endpoint}")
     now = kept.store.now
     new = NewBatch(
         id=new_id("batch"),
@@ -53,9 +57,11 @@ async def create_batch(request: Request) -> Response[Any]:
         output_seconds=read.output_seconds,
         served=default_of(request.app.state.models),
         owner=await kept.store.owner(),
+        user=users.owner_of(request.scope),
     )
+    sees = users.sees_of(request.scope)
     with told("input_file_id"):
-        created = await kept.store.write(lambda db: batches.create(db, new))
+        created = await kept.store.write(lambda db: batches.create(db, new, sees))
     await kept.add(new.id)
     response = json(described(created))
     response.headers.update(ignored_parameters.header(read.ignored))
@@ -68,8 +74,9 @@ async def list_batches(request: Request) -> Response[Any]:
     kept = _batches(request)
     query = request.query_params.dict()
     limit, after = queries.number(query, "limit", 20, 1, 100), queries.one(query, "after")
+    sees = users.sees_of(request.scope)
     with told("after"):
-        found, more = await kept.store.read(lambda db: batches.page(db, limit, after))
+        found, more = await kept.store.read(lambda db: batches.page(db, limit, after, sees))
     data = [described(batch) for batch in found]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return json(BatchList(data, first, last, more))
@@ -78,17 +85,17 @@ async def list_batches(request: Request) -> Response[Any]:
 @get(BATCH)
 async def get_batch(request: Request) -> Response[Any]:
     """How far it is."""
-    kept, batch_id = _batches(request), str(request.path_params["batch_id"])
+    kept, batch_id, sees = _batches(request), str(request.path_params["batch_id"]), users.sees_of(request.scope)
     with told():
-        return json(described(await kept.store.read(lambda db: batches.get(db, batch_id))))
+        return json(described(await kept.store.read(lambda db: batches.get(db, batch_id, sees))))
 
 
 @post(f"{BATCH}/cancel", status_code=200)
 async def cancel_batch(request: Request) -> Response[Any]:
     """End it. What it has answered is kept."""
-    kept, batch_id = _batches(request), str(request.path_params["batch_id"])
+    kept, batch_id, sees = _batches(request), str(request.path_params["batch_id"]), users.sees_of(request.scope)
     with told():
-        return json(described(await kept.cancel(batch_id)))
+        return json(described(await kept.cancel(batch_id, sees)))
 
 
 HANDLERS = [create_batch, list_batches, get_batch, cancel_batch]

@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Request, Response, delete, get, post
 from litestar.response import Stream
 
-from nitro.api import queries, reply_writer
+from nitro.api import queries, reply_writer, users
 from nitro.api.endpoint import CLIENT_CLOSED_REQUEST
 from nitro.api.files.filing import Filing, told
 from nitro.api.files.schema import FileDeleted, FileList, described
@@ -18,7 +18,7 @@ from nitro.service import ignored_parameters
 from nitro.service.disconnects import ClientDisconnected
 from nitro.state import files
 from nitro.state.file_store import FileStore
-from nitro.state.files import File
+from nitro.state.files import File, Wanted
 
 PATH = "/v1/files"
 MOST = 10_000  # in a list
@@ -52,18 +52,19 @@ async def list_files(request: Request) -> Response[Any]:
     limit = queries.number(query, "limit", MOST, 1, MOST)
     order = queries.choice(query, "order", ("asc", "desc")) or "desc"
     after, purpose = queries.one(query, "after"), queries.one(query, "purpose")
+    wanted = Wanted(users.sees_of(request.scope), limit, order == "desc", after, purpose)
     store = _store(request)
     with told("after"):
-        found, more = await store.read(lambda db: files.page(db, store.now, limit, order == "desc", after, purpose))
+        found, more = await store.read(lambda db: files.page(db, store.now, wanted))
     data = [described(file) for file in found]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return json(FileList(data, first, last, more))
 
 
 async def _file(request: Request) -> File:
-    id, store = str(request.path_params["file_id"]), _store(request)
+    id, store, user = str(request.path_params["file_id"]), _store(request), users.sees_of(request.scope)
     with told():
-        return await store.read(lambda db: files.get(db, id, store.now))
+        return await store.read(lambda db: files.get(db, id, store.now, user))
 
 
 @get(f"{PATH}/{{file_id:str}}")
@@ -75,9 +76,9 @@ async def get_file(request: Request) -> Response[Any]:
 @delete(f"{PATH}/{{file_id:str}}", status_code=200)
 async def delete_file(request: Request) -> Response[Any]:
     """Forget a file."""
-    id, store = str(request.path_params["file_id"]), _store(request)
+    id, store, user = str(request.path_params["file_id"]), _store(request), users.sees_of(request.scope)
     with told():
-        await store.write(lambda db: files.delete(db, id, store.now))
+        await store.write(lambda db: files.delete(db, id, store.now, user))
     return json(FileDeleted(id))
 
 

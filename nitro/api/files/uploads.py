@@ -2,6 +2,7 @@
 
 from litestar import Request
 
+from nitro.api import users
 from nitro.api.endpoint import chunks_of
 from nitro.api.files import expiry
 from nitro.api.files.form_reader import FormReader
@@ -36,7 +37,8 @@ class Upload:
         reader = FormReader(request.headers.get("content-type", ""))
         owner = await self._store.owner()
         id = new_id("file")
-        self._number = await self._store.write(lambda db: files.begin(db, id, owner))
+        user = users.owner_of(request.scope)
+        self._number = await self._store.write(lambda db: files.begin(db, id, owner, user))
         try:
             async for chunk in chunks_of(request):
                 for part in reader.feed(chunk):

@@ -11,6 +11,7 @@ from litestar import HttpMethod, Request, Response, delete, get, post, route
 from litestar.background_tasks import BackgroundTask
 
 from nitro.api import embedding_endpoint
+from nitro.api.callers import is_trusted
 from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, read_body, respond
 from nitro.api.first_nitro import replies, status
 from nitro.api.first_nitro.embeddings import EMBEDDING
@@ -18,7 +19,6 @@ from nitro.api.first_nitro.model import FirstNitro, LoadFailed
 from nitro.api.first_nitro.renderer import encode
 from nitro.api.middleware import CHANGES
 from nitro.api.openai import models
-from nitro.api.trust import is_trusted
 from nitro.errors import ApiError
 from nitro.service import ignored_parameters
 from nitro.service.asked import Asked

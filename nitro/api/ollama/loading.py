@@ -13,7 +13,7 @@ from nitro.service.requests import Principal
 async def load(pool: Pool, name: str | None, wants: Wants, strict: bool, principal: Principal) -> str:
     """Load a model; returns its id when it is ready. `strict`: its name must be its own. Raises ApiError and
     ClientDisconnected."""
-    lease = pool.lease(name)
+    lease = pool.lease(name, principal.rights)
     try:
         return await unless_disconnected(principal, _load(lease, name, wants, strict))
     except EngineError as error:

@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from nitro import __version__
 from nitro.api import embedding_endpoint, error_responses, json_body, readers
+from nitro.api.callers import check_may_unload, is_trusted, rights_of
 from nitro.api.embedding_endpoint import EmbeddingEndpoint
 from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, Endpoint, Received, receive, respond
 from nitro.api.ollama import embedding, loading, ndjson, pulling, schema
@@ -29,8 +30,8 @@ from nitro.api.ollama.model_names import listed
 from nitro.api.ollama.parse import Wants, decode_wants
 from nitro.api.ollama.renderer import ChatRenderer, GenerateRenderer, OllamaRenderer
 from nitro.api.ollama.requests import ModelRequest, PullRequest, ShowRequest
-from nitro.api.trust import is_trusted
 from nitro.errors import ApiError, EngineError
+from nitro.keys.refusals import check_model
 from nitro.models.fetching import Fetching
 from nitro.models.pool import Pool
 from nitro.models.pool_entry import PoolEntry
@@ -137,6 +138,7 @@ async def _load(request: Request, kind: Kind, asked: Asked, wants: Wants, receiv
     if strict:
         ignored_parameters.refuse(wants.ignored)
     if wants.keep_alive == 0:
+        check_may_unload(request)
         id, reason = await loading.unload(pool, asked.model), "unload"
     else:
         id, reason = await loading.load(pool, asked.model, wants, strict, received.principal), "load"
@@ -160,21 +162,23 @@ async def embeddings(request: Request) -> Response[Any]:
 @get("/api/tags")
 async def tags(request: Request) -> Response[bytes]:
     """The models that are offered."""
-    entries = await _pool(request).offered()
+    entries = _allowed(request, await _pool(request).offered())
     return ndjson.reply(await asyncio.to_thread(_tags, entries))
 
 
 @get("/api/ps")
 async def processes(request: Request) -> Response[bytes]:
     """The models that are loaded."""
-    return ndjson.reply(await asyncio.to_thread(_processes, _pool(request).entries()))
+    return ndjson.reply(await asyncio.to_thread(_processes, _allowed(request, _pool(request).entries())))
 
 
 @post("/api/show", status_code=200, exception_handlers=LEFT)
 async def show(request: Request) -> Response[bytes]:
     """What is known of a model. Raises ApiError 404."""
     asked = _decoded(await receive(request), ShowRequest)
-    entry = await _pool(request).find(asked.model)
+    rights = rights_of(request)
+    entry = await _pool(request).find(asked.model, rights)
+    check_model(rights, entry.id)
     return ndjson.reply(await asyncio.to_thread(_shown, entry, bool(asked.verbose)))
 
 
@@ -228,6 +232,12 @@ def _shown(entry: PoolEntry, verbose: bool) -> schema.Shown:
     from nitro.api.ollama import inventory
 
     return inventory.show(entry, verbose)
+
+
+def _allowed(request: Request, entries: list[PoolEntry]) -> list[PoolEntry]:
+    """Those of who asks."""
+    rights = rights_of(request)
+    return [entry for entry in entries if rights.has_model(entry.id)]
 
 
 def _pool(request: Request) -> Pool:

@@ -7,9 +7,9 @@ those who may see it: who has the key or, where there is none, is on this machin
 from litestar import Request, post
 from msgspec.structs import replace
 
+from nitro.api.callers import is_trusted
 from nitro.api.openai import models, schema
 from nitro.api.openai.requests import LoadAdapterRequest, UnloadAdapterRequest
-from nitro.api.trust import is_trusted
 from nitro.errors import ApiError, EngineError
 from nitro.service.failures import as_api_error
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nitro.api import json_body
+from nitro.api.callers import rights_of
 from nitro.api.openai import model_name, schema
 from nitro.api.openai.requests import LoadRequest, UnloadRequest
 from nitro.engines.adapters import AdapterInfo, AdapterSource
@@ -16,6 +17,7 @@ from nitro.engines.options import EngineOptions
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.types import SAMPLERS, ModelInfo
 from nitro.errors import ApiError, EngineError
+from nitro.keys.refusals import check_model
 from nitro.models.handle import ServedModel
 from nitro.models.pool import Pool
 from nitro.models.pool_entry import PoolEntry
@@ -40,9 +42,10 @@ def served(request: Request) -> Pool:
 
 
 async def offered(request: Request) -> schema.ModelList:
-    """The models that are offered."""
-    entries = await served(request).offered()
-    return schema.ModelList([model for entry in entries for model in described(entry)])
+    """The models that are offered to who asks."""
+    entries, rights = await served(request).offered(), rights_of(request)
+    offered = [model for entry in entries for model in described(entry)]
+    return schema.ModelList([model for model in offered if rights.has_model(model.id)])
 
 
 async def named(request: Request) -> schema.Model:
@@ -51,11 +54,14 @@ async def named(request: Request) -> schema.Model:
 
 
 async def model_named(request: Request, name: str) -> schema.Model:
-    """The model or adapter of this name. Raises ApiError 404."""
-    entry = await served(request).find(name)
+    """The model or adapter of this name. Raises ApiError 403, 404."""
+    rights = rights_of(request)
+    entry = await served(request).find(name, rights)
     model = _describe(entry)
     adapter = entry.adapter(name)
-    return _adapted(model, adapter) if adapter else model
+    found = _adapted(model, adapter) if adapter else model
+    check_model(rights, found.id)
+    return found
 
 
 @post("/v1/models/load", status_code=200)

@@ -11,10 +11,10 @@ from importlib.metadata import version
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Response, get
+from litestar import MediaType, Request, Response, get
 from msgspec import Struct
 
-from nitro.api import live, records, sse
+from nitro.api import live, rate_headers, records, sse, usage
 from nitro.api.anthropic import models as anthropic_models
 from nitro.api.anthropic import requests as anthropic_requests
 from nitro.api.anthropic import schema as anthropic
@@ -30,6 +30,7 @@ from nitro.api.openai.embedding_requests import EmbeddingsRequest
 from nitro.api.openapi import file_operations, ollama_operations
 from nitro.api.openapi.open_objects import OWN_SHAPES, SHAPES
 from nitro.api.openapi.operation import ANY, GENERATION, Operation
+from nitro.api.openapi.outcomes import ERRORS, HEADERS, RETRIED
 from nitro.api.prefix_cache import CacheControl
 from nitro.api.rerank import schema as rerank
 from nitro.api.rerank.requests import RerankBody, ScoreBody
@@ -39,6 +40,7 @@ from nitro.api.responses.conversation_bodies import ConversationBody
 from nitro.api.responses.query import INCLUDABLE
 from nitro.api.responses.requests import ResponsesRequest
 from nitro.api.responses.schema import Response as ResponseObject
+from nitro.keys.ledger import KEPT_DAYS
 from nitro.parameters import NO_LIMIT, Param, parameters
 from nitro.service.live import state as live_state
 from nitro.service.metrics import CONTENT_TYPE
@@ -77,6 +79,10 @@ RECORD = "/v1/records/{record_id}"
 OF_RECORDS: dict[str, Json] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": records.MOST, "default": 20},
     "after": {"type": "string", "description": "The id of the record before the first one."},
+}
+OF_USAGE: dict[str, Json] = {
+    "days": {"type": "integer", "minimum": 1, "maximum": KEPT_DAYS, "default": usage.USUAL_DAYS},
+    "key": {"type": "string", "description": "The name of a key. Default: of an administrator's: all; else: its own."},
 }
 RESPONSE, CONVERSATION = "/v1/responses/{response_id}", "/v1/conversations/{conversation_id}"
 OPERATIONS: dict[tuple[str, str], Operation] = {
@@ -194,6 +200,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("get", RECORD): Operation("A record", RECORDS, records.Record),
     ("delete", RECORD): Operation("Delete a record", RECORDS, records.RecordsDeleted),
     ("get", f"{RECORD}/file"): Operation("A record as a file of its own", RECORDS, "application/jsonl"),
+    ("get", "/v1/usage"): Operation(
+        "What keys have used, and what is left to them", RECORDS, usage.KeyUsageList, query=OF_USAGE
+    ),
     ("get", "/health"): Operation("Whether the server is well", (403, 500), schema.Health, open=True),
     ("get", "/healthz"): Operation("The same, in the first Nitro's form", (403, 500), MediaType.HTML.value, open=True),
     ("get", "/metrics"): Operation("Metrics for Prometheus", ANY, CONTENT_TYPE.partition(";")[0]),
@@ -208,31 +217,6 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     **file_operations.OPERATIONS,
     **ollama_operations.OPERATIONS,
 }
-ERRORS = {
-    400: "The request is wrong; `param` says where.",
-    401: "The API key is missing or wrong.",
-    403: "Requests from this web page (Origin), or by this name of the server (Host), are not allowed.",
-    404: "There is no such model, response, conversation, item, file, batch, record or request.",
-    409: "The model has requests under way, or another one has its name; or a batch needs the file.",
-    413: "The body is too large.",
-    422: "The model's output breaks the schema that `param` names; or such requests made the engine crash repeatedly.",
-    429: "The queue is full.",
-    500: "The server or its engine failed.",
-    501: "The server does not do this.",
-    502: "The hub cannot be reached, or answers with an error.",
-    503: "No engine is running, it crashed while it worked on the request, or there is no room for the model; or "
-    "what is kept or recorded cannot be read or written.",
-    507: "There is no room to keep it, or the disk cannot be written.",
-    529: "The same as 503, for Anthropic's clients, where it may be otherwise soon.",
-}
-HEADERS: dict[str, str] = {
-    "x-request-id": "The request's id, by which the server's log names it.",
-    "request-id": "The same, for Anthropic's clients.",
-    "x-nitro-ignored": "Parameters of the request that had no effect.",
-    "x-should-retry": "false: the request would fail again.",
-    "retry-after": "Seconds after which the request may succeed.",
-}
-RETRIED = (429, 503, 529)  # errors with retry-after, if waiting may help
 DESCRIBED = (
     requests.ChatRequest,
     requests.CompletionRequest,
@@ -264,9 +248,12 @@ DESCRIBED = (
 
 
 @get(["/schema", "/schema/openapi.json"])
-async def openapi_document() -> Response[bytes]:
+async def openapi_document(request: Request) -> Response[bytes]:
     """`GET /schema`, `GET /schema/openapi.json`."""
-    return Response(_encoded(), media_type=MediaType.JSON)
+    encoded = _encoded()
+    if prefix := request.scope["state"]["prefix"]:  # of the paths, for clients of a proxy
+        encoded = b'{"servers":%b,%b' % (msgspec.json.encode([{"url": prefix}]), encoded[1:])
+    return Response(encoded, media_type=MediaType.JSON)
 
 
 @cache
@@ -302,8 +289,17 @@ def document() -> Json:
 
 def _errors() -> list[tuple[int, type[Struct]]]:
     """Each status with each form that an error of it has."""
-    found = {(status, operation.error) for operation in OPERATIONS.values() for status in operation.statuses}
+    found = {
+        (status, operation.error)
+        for (method, _), operation in OPERATIONS.items()
+        for status in _statuses(method, operation)
+    }
     return sorted(found, key=lambda each: _named(*each))
+
+
+def _statuses(method: str, operation: Operation) -> list[int]:
+    """Of its errors. Limits of keys are about what is posted."""
+    return sorted({*operation.statuses, *((429,) if method == "post" else ())})
 
 
 def _named(status: int, error: type[Struct]) -> str:
@@ -333,7 +329,7 @@ def _operation(method: str, path: str, operation: Operation) -> Json:
         content = {kind: {"schema": _of(operation.body)} for kind in kinds}
         described["requestBody"] = {"required": True, "content": content}
     described["responses"] = {} if operation.fails else {"200": _reply(operation)}
-    for status in operation.statuses:
+    for status in _statuses(method, operation):
         named = _named(status, operation.error)
         described["responses"][str(status)] = {"$ref": f"#/components/responses/{named}"}
     if operation.open:
@@ -357,7 +353,7 @@ def _reply(operation: Operation) -> Json:
         content[operation.stream] = {"itemSchema": _item(operation, operation.chunk)}
     if operation.events:
         content[operation.stream] = {"itemSchema": _event(operation.events, operation.named)}
-    headers = ["x-request-id", *(["x-nitro-ignored"] if operation.body else [])]
+    headers = ["x-request-id", *(["x-nitro-ignored"] if operation.body else []), *rate_headers.NAMES]
     return {"description": operation.summary, "content": content, "headers": _headers(headers)}
 
 
@@ -380,7 +376,7 @@ def _event(events: Sequence[type[Struct]], named: bool) -> Json:
 
 
 def _error(status: int, error: type[Struct]) -> Json:
-    names = ["x-request-id", "x-should-retry", *(["retry-after"] if status in RETRIED else [])]
+    names = ["x-request-id", "x-should-retry", *(["retry-after"] if status in RETRIED else []), *rate_headers.NAMES]
     content = {"application/json": {"schema": _of(error)}}
     return {"description": ERRORS[status], "content": content, "headers": _headers(names)}
 

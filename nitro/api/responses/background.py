@@ -13,15 +13,17 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from nitro.api import readers, sse
+from nitro.api import readers, sse, users
 from nitro.api.responses.asked import Lasting
 from nitro.api.responses.keeping import KeepableRenderer, Keeping, KeptResponse, MakeKeepable, new_id
 from nitro.api.responses.memory import Memory, Remembered, told
 from nitro.api.responses.usage import error_of
 from nitro.errors import ApiError, NitroError, StateError
+from nitro.keys.ring import KeyRing
 from nitro.models.pool import Pool
 from nitro.service import delivery
 from nitro.service.disconnects import ClientDisconnected, unless_disconnected
@@ -40,7 +42,8 @@ log = logging.getLogger("nitro.api")
 LOOK_AGAIN = 1.0  # seconds: a response may run on another server of the same folder
 TRY_AGAIN = 2.0  # seconds, after a fault that may pass
 RECOVER_EVERY = 600.0  # seconds
-BACKGROUND = "background"  # the user that these responses share the engine as, together
+BACKGROUND = "background"  # the user that responses without a key share the engine as, together
+ROUTE = "/v1/responses"
 
 
 class ReadRequest(NamedTuple):
@@ -62,8 +65,17 @@ async def _read(read: Read) -> ReadRequest:
 class Background:
     """The responses in the background of one server. Belongs to the event loop."""
 
-    def __init__(self, memory: Memory, service: GenerationService, models: Pool, renderer: MakeKeepable, places: int):
-        """`places`: how many run at once."""
+    def __init__(
+        self,
+        memory: Memory,
+        service: GenerationService,
+        models: Pool,
+        renderer: MakeKeepable,
+        places: int,
+        keys: KeyRing | None = None,
+    ):
+        """`places`: how many run at once. `keys`: whose owners some of them are for."""
+        self._keys = keys
         self.memory = memory
         self._service = service
         self._models = models
@@ -118,6 +130,7 @@ class Background:
             owner=owner,
             request=body,
             history=remembered.history,
+            user=principal.user if users.key_named(principal.user) else "",
             events=_numbered(told_so, 0) if request.streamed else (),
         )
         with told():
@@ -213,7 +226,7 @@ class Background:
             while self._waiting:
                 id = self._waiting.popleft()
                 left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._running[id] = Principal(id, left, BACKGROUND, route="/v1/responses")
+                self._running[id] = Principal(id, left, BACKGROUND, route=ROUTE)
                 try:
                     await _Run(self, self.memory.store, id, self._running[id]).run()
                 finally:
@@ -259,6 +272,14 @@ class Background:
         """See GenerationService."""
         return await self._service.generate(raw, principal)
 
+    def principal(self, principal: Principal, user: str) -> Principal:
+        """The same for this user: of a key, as long as there is that key, it has the key's rights and counts as its."""
+        name = users.key_named(user)
+        account = self._keys.named(name) if self._keys and name else None
+        if account is None:
+            return replace(principal, user=user or BACKGROUND)
+        return replace(principal, user=user, rights=account.key, use=account.resume())
+
     def tell(self, id: str) -> None:
         """There are new events, or it has ended."""
         self._tell(id)
@@ -281,8 +302,9 @@ class _Run:
             queued = await self._surely(lambda db: responses.queued(db, self._id))
             if queued is None:
                 return
+            principal = self._background.principal(self._principal, queued.user)
             try:
-                await self._begin(queued)
+                await self._begin(queued, principal)
             except NitroError as error:
                 log.error("%s stops: %s", self._id, error)
                 await self._fail(queued, as_api_error(error))
@@ -291,9 +313,12 @@ class _Run:
             except Exception as error:
                 log.error("a response in the background failed", exc_info=error)
                 await self._fail(queued, as_api_error(error))
+            finally:
+                if principal.use:
+                    principal.use.end()
 
-    async def _begin(self, queued: Queued) -> None:
-        stream = await self._stream(queued)
+    async def _begin(self, queued: Queued, principal: Principal) -> None:
+        stream = await self._stream(queued, principal)
         try:
             if stream.started.model != queued.model:
                 raise ApiError(404, f"The model '{queued.model}' is not served any more.", code="model_not_found")
@@ -301,7 +326,7 @@ class _Run:
         finally:
             stream.release()
 
-    async def _stream(self, queued: Queued) -> GenerationStream:
+    async def _stream(self, queued: Queued, principal: Principal) -> GenerationStream:
         """Its generation. Where there is no room, or no engine yet, it waits on."""
         while True:
             pieces = [queued.request]
@@ -311,7 +336,7 @@ class _Run:
 
             raw = RawRequest(readers.RESPONSE, body, "input", namer=readers.RESPONSE_NAME, history=queued.history)
             try:
-                return await self._background.generate(raw, self._principal)
+                return await self._background.generate(raw, principal)
             except ApiError as error:
                 if error.retry_after is None:
                     raise

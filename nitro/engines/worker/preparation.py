@@ -102,6 +102,7 @@ class Preparation:
         self._runner.prepare(sampling)
         sequences: list[Sequence] = []
         echoes: list[list[bytes]] = []
+        context = min(self._info.context, share.context or self._info.context)
         prompt_tokens = 0
         media_tokens: Counter[MediaKind] = Counter()
         for i, prompt in enumerate(work.prompts):
@@ -109,9 +110,11 @@ class Preparation:
                 yield lane
             found = yield from self._read(ids[0], prompt, work, lane)
             tokens = found.tokens
+            if len(tokens) >= context:  # of the share: the model's own was checked
+                raise Rejection(messages.TooLong(ids[0], len(tokens), context))
             prompt_tokens += len(tokens)
             media_tokens += found.counts
-            room = self._info.context - len(tokens)
+            room = context - len(tokens)
             max_tokens = room if params.max_tokens is None else min(room, params.max_tokens)
             points = () if self._info.can_truncate else snapshot_points(tokens, self._tokenizer)
             keeps = self._prefixes.keeps(work, tokens, points, partial(self.media.beginning, found)) if i == 0 else ()

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from nitro.errors import RecordError
+from nitro.system import http_clients
+from nitro.system.http_clients import SYSTEM, Trust
 
 TIMEOUT = 600.0  # seconds: the first request may load a model
 
@@ -41,11 +43,9 @@ _decode = msgspec.json.Decoder(_Reply).decode
 class ServerTokenizer:
     """Asks a server. `root`: its URL without /v1. `model`: of its models; None: its default."""
 
-    def __init__(self, root: str, api_key: str | None = None, model: str | None = None):
-        parts = urlsplit(root)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT)
-        self._root, self._path, self._model = root, f"{parts.path}/tokenize", model
+    def __init__(self, root: str, api_key: str | None = None, model: str | None = None, trust: Trust = SYSTEM):
+        self._connection, base = _connection(root, trust)
+        self._root, self._path, self._model = root, f"{base}/tokenize", model
         self._headers = {"Content-Type": "application/json"}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}".encode(errors="surrogateescape").decode("latin-1")
@@ -60,7 +60,7 @@ class ServerTokenizer:
             response = self._connection.getresponse()
             body = response.read()
         except (OSError, http.client.HTTPException) as error:
-            raise RecordError(f"{self._root} cannot be reached: {error or type(error).__name__}.") from None
+            raise RecordError(f"{self._root} cannot be reached: {http_clients.reason(error)}.") from None
         if response.status != 200:
             said = " ".join(body[:300].decode(errors="replace").split())
             raise RecordError(f"{self._root}/tokenize answers {response.status}: {said}")
@@ -73,6 +73,20 @@ class ServerTokenizer:
     def close(self) -> None:
         """It is not asked any more."""
         self._connection.close()
+
+
+def _connection(root: str, trust: Trust) -> tuple[http.client.HTTPConnection, str]:
+    """And what stands in front of the paths. Raises RecordError."""
+    if (unix := http_clients.unix_path(root)) is not None:
+        return http_clients.UnixConnection(unix, TIMEOUT), ""
+    parts = urlsplit(root)
+    if parts.scheme != "https":
+        return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT), parts.path
+    try:
+        context = trust.context()
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{trust.own or trust.authorities}: {getattr(error, 'strerror', None) or error}.") from None
+    return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=TIMEOUT, context=context), parts.path
 
 
 def _bytes(piece: str | list[int]) -> bytes:

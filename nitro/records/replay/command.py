@@ -30,4 +30,4 @@ def replay(
     replies = asyncio.run(sender.send(exchanges, target, speed, at_once, count))
     seconds = time.perf_counter() - began
     compared = [comparison.compare(exchange, reply) for exchange, reply in zip(exchanges, replies, strict=True)]
-    return report.make(target.root, compared, seconds)
+    return report.make(target.place, compared, seconds)

@@ -11,6 +11,7 @@ import httpcore2
 from nitro.errors import RecordError
 from nitro.records.form import Exchange
 from nitro.records.replay.target import Target
+from nitro.system import http_clients
 
 CONNECT = 30.0  # seconds
 SILENCE = 600.0  # seconds without a byte after which a server is given up; the OpenAI SDK waits as long
@@ -62,7 +63,9 @@ async def send(
         done()
         return reply
 
-    async with httpcore2.AsyncConnectionPool(max_connections=most, max_keepalive_connections=most) as pool:
+    async with httpcore2.AsyncConnectionPool(
+        max_connections=most, max_keepalive_connections=most, uds=target.unix, ssl_context=target.tls
+    ) as pool:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one(exchange)) for exchange in exchanges]
@@ -91,11 +94,16 @@ async def _exchanged(pool: httpcore2.AsyncConnectionPool, exchange: Exchange, ta
     except TimeoutError:
         reply.left = True
     except httpcore2.ConnectError as error:
-        raise RecordError(f"{target.root} cannot be reached: {error or type(error).__name__}") from None
+        raise RecordError(f"{target.place} cannot be reached: {_reason(error)}") from None
     except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException) as error:
         reply.error = f"{type(error).__name__}: {error}".rstrip(": ")
     reply.seconds = time.perf_counter() - began
     return reply
+
+
+def _reason(error: httpcore2.ConnectError) -> str:
+    cause = error.__cause__ or error.__context__
+    return http_clients.reason(cause if isinstance(cause, OSError) else error)
 
 
 async def _receive(

@@ -1,5 +1,6 @@
 """The server that requests are sent to: where, with which key, and what of a request is its alone."""
 
+import ssl
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,15 +12,25 @@ from nitro.records import form
 from nitro.records.answers.draft import table
 from nitro.records.form import Exchange
 from nitro.records.protocols import PATHS
+from nitro.system import http_clients
+from nitro.system.http_clients import SYSTEM, Trust
 
 
 @dataclass(frozen=True)
 class Target:
-    """`root`: the URL in front of the paths. `model`: the name to ask for in place of the recorded one."""
+    """`root`: the URL in front of the paths; of a Unix socket, what its requests say. `model`: the name to ask for in
+    place of the recorded one. `unix`: the socket's file. `tls`: what to connect with, where it is https."""
 
     root: str
     api_key: str | None = None
     model: str | None = None
+    unix: str | None = None
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        return f"{http_clients.UNIX}{self.unix}" if self.unix else self.root
 
     def url(self, exchange: Exchange) -> str:
         """Where a request goes."""
@@ -49,8 +60,10 @@ class Target:
         return msgspec.json.encode(body)
 
 
-def parse(url: str, api_key: str | None, model: str | None) -> Target:
-    """The server behind a base URL as clients are given it; /v1 may be left out. Raises RecordError."""
+def parse(url: str, api_key: str | None, model: str | None, trust: Trust = SYSTEM) -> Target:
+    """The server behind a base URL as clients are given it; /v1 may be left out. Or unix:/path. Raises RecordError."""
+    if (unix := http_clients.unix_path(url)) is not None:
+        return Target("http://localhost", api_key, model, unix)
     full = url if "://" in url else f"http://{url}"
     try:
         parts = urlsplit(full)
@@ -59,7 +72,11 @@ def parse(url: str, api_key: str | None, model: str | None) -> Target:
         valid = False
     if not valid:
         raise RecordError(f"{url} is not the URL of a server; it looks like http://127.0.0.1:3928/v1")
-    return Target(full.rstrip("/").removesuffix("/v1"), api_key, model)
+    try:
+        tls = trust.context() if parts.scheme == "https" else None
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{trust.own or trust.authorities}: {getattr(error, 'strerror', None) or error}.") from None
+    return Target(full.rstrip("/").removesuffix("/v1"), api_key, model, tls=tls)
 
 
 def _inline(body: dict[str, Any], history: dict[str, Any]) -> None:
