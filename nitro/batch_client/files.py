@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from nitro.chat.client import Client
 from nitro.errors import ChatError
@@ -80,7 +81,7 @@ def fetch(client: Client, ids: list[str], target: Path) -> None:
             for id in ids:
                 with client.exchange("GET", f"/files/{id}/content") as response:
                     while data := response.read(CHUNK):
-                        file.write(data)
+                        _write(file, data, target)
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)
@@ -89,3 +90,11 @@ def fetch(client: Client, ids: list[str], target: Path) -> None:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _write(file: BinaryIO, data: bytes, target: Path) -> None:
+    """Not to be taken for a fault of the connection."""
+    try:
+        file.write(data)
+    except OSError as error:
+        raise ChatError(f"{target} cannot be written: {error.strerror}.") from None
