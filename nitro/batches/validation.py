@@ -3,13 +3,13 @@
 A job of the database's thread for each MiB of the file: memory is bounded by a line's, and other work goes on between.
 """
 
-import sqlite3
 from collections.abc import Sequence
 
 from nitro.batches import line_form
 from nitro.batches.line_form import BadLine, Fault
 from nitro.state import batch_lines, files
 from nitro.state.batches import Work
+from nitro.state.database import Connection
 
 MAX_LINES = 1_000_000
 MAX_FAULTS = 100  # that are told
@@ -33,11 +33,11 @@ class Validation:
         self._found = 0
         self._skips = False  # the rest of a line that is too long
 
-    def begin(self, db: sqlite3.Connection) -> None:
+    def begin(self, db: Connection) -> None:
         """A job: forget what a server that has ended has read of it."""
         batch_lines.clear(db, self._work.number)
 
-    def go_on(self, db: sqlite3.Connection) -> None:
+    def go_on(self, db: Connection) -> None:
         """A job: the next part of the file, until it is `done`."""
         found = files.pieces(db, self._work.input, self._piece, TOGETHER)
         before = self._found
@@ -49,7 +49,7 @@ class Validation:
         batch_lines.count(db, self._work.number, self._found - before)
         self.done = self.done or len(self.faults) >= MAX_FAULTS
 
-    def _feed(self, db: sqlite3.Connection, data: bytes) -> None:
+    def _feed(self, db: Connection, data: bytes) -> None:
         data = self._rest + data
         begin = 0
         while (end := data.find(b"\n", begin)) >= 0 and len(self.faults) < MAX_FAULTS:
@@ -65,14 +65,14 @@ class Validation:
             self._begin += len(self._rest)
             self._rest, self._skips = b"", True
 
-    def _end(self, db: sqlite3.Connection) -> None:
+    def _end(self, db: Connection) -> None:
         if not self._skips:
             self._line(db, self._rest, self._begin)
         if not self._found and not self.faults:
             self.faults.append(Fault(code="empty_file", message="The input file has no lines."))
         self.done = True
 
-    def _line(self, db: sqlite3.Connection, data: bytes, begin: int) -> None:
+    def _line(self, db: Connection, data: bytes, begin: int) -> None:
         self._number += 1
         if begin == 0 and data.startswith(_BOM):
             data, begin = data[len(_BOM) :], len(_BOM)
@@ -84,7 +84,7 @@ class Validation:
         except BadLine as error:
             self.faults.append(error.at(self._number))
 
-    def _add(self, db: sqlite3.Connection, data: bytes, begin: int) -> None:
+    def _add(self, db: Connection, data: bytes, begin: int) -> None:
         work = self._work
         if len(data) > self._longest:
             limit = f"{self._longest // 2**20} MiB; start the server with a larger --max-body"

@@ -15,6 +15,7 @@ from nitro.errors import StateError
 from nitro.state.schema import APPLICATION, RESPONSES, Schema
 
 T = TypeVar("T")
+Connection = sqlite3.Connection  # for those who write jobs elsewhere
 Job = Callable[[sqlite3.Connection], T]
 
 FILE = RESPONSES.file

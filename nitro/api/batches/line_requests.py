@@ -112,7 +112,7 @@ def _once(body: bytes) -> Receive:
 
 
 def _scope(endpoint: str, length: int, request_id: str, writer: _NoConnection) -> Scope:
-    return {  # type: ignore[return-value,typeddict-item,misc]
+    return {  # type: ignore[return-value]
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
