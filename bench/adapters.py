@@ -6,6 +6,7 @@ Rows of bench.table: `python -m bench.table --rows adapters,adapters-mlx`.
 
 import argparse
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from bench import adapter_limit, files, processes
@@ -34,8 +35,11 @@ def command(options: argparse.Namespace, engine: str) -> processes.Command:
         words += ["--threads", str(options.threads)]
     for number in range(ADAPTERS):
         words += ["--lora", f"{_name(number)}={files.adapter(options.model, number)}"]
-    model = options.model if engine == "llama" else files.mlx_folder(options.model)
-    return processes.nitro(str(model), *words)
+    return processes.nitro(str(_model(options, engine)), *words)
+
+
+def _model(options: argparse.Namespace, engine: str) -> Path:
+    return options.model if engine == "llama" else files.mlx_folder(options.model)
 
 
 def _name(number: int) -> str:
@@ -65,7 +69,7 @@ async def speed(server: Server, asked: list[str], tokens: int, seed: str) -> flo
 
 def measured(engine: str, options: argparse.Namespace) -> Values:
     """A row's work. In each round all have a turn, and the first round is not counted."""
-    sides = models(options.model.name)
+    sides = models(_model(options, engine).name)
     names = list(sides)
     values: Values = {SPEED: {name: [] for name in names}}
     if engine == "llama":

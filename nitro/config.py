@@ -6,12 +6,13 @@ from typing import Annotated
 from msgspec import Meta
 
 from nitro.engines.adapters import BadAdapters, parse
-from nitro.engines.options import EngineOptions
+from nitro.engines.options import AMOUNT, AMOUNT_FORM, EngineOptions
 from nitro.engines.types import EngineSpec, Overflow
 from nitro.errors import StartError
 from nitro.models import default_model, model_source, projectors
 from nitro.models.settings import AS_SERVED, ModelSettings
 from nitro.service.media import limits
+from nitro.system import memory, memory_bound
 
 DEFAULT_PORT = 3928
 # Fields that say how this server is reached. One that somebody starts for himself is reached otherwise.
@@ -106,10 +107,10 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     memory: Annotated[
         str | None,
         Meta(
-            pattern=r"^[0-9]+(\.[0-9]+)? *[KMGTkmgt]?(i?[Bb])?$",
+            pattern=AMOUNT,
             description="Memory for all models together, in MiB or as in 12G. Default: what this machine has free at "
             "the start.",
-            extra={"form": "a number of MiB, or a size such as 12G"},
+            extra={"form": AMOUNT_FORM},
         ),
     ] = None
     keep_alive: Annotated[
@@ -189,6 +190,17 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     exit_on_engine_failure: Annotated[
         bool, Meta(description="Exit when the engine dies, instead of starting it again.")
     ] = False
+    stall_timeout: (
+        Annotated[
+            float,
+            Meta(
+                gt=0,
+                description="Seconds after which an engine that has work and takes no step is ended and started again. "
+                "Default: it is not.",
+            ),
+        ]
+        | None
+    ) = None
 
     def media_limits(self) -> limits.MediaLimits:
         """Of images and sounds in requests."""
@@ -213,7 +225,7 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     def engine_spec(self, model: str, projector: str | None = None) -> EngineSpec:
         """What to start the engine with. `model`: the path that the server found for `self.model`; `projector`: what
         was found beside it. Raises StartError where there is no model for `self.draft`, no file of `self.mmproj`, or
-        `self.lora` cannot be."""
+        `self.lora` or `self.engine_memory` cannot be."""
         options = {name: getattr(self, name) for name in EngineOptions.__struct_fields__}
         options |= self.own_settings()[1].options
         options["draft"] = model_source.find_draft(options["draft"], options["engine"])
@@ -222,4 +234,17 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
         except BadAdapters as error:
             raise StartError(str(error)) from None
         options["mmproj"] = projectors.named(options["mmproj"])
+        check_engine_memory(options["engine_memory"])
         return EngineSpec(model=model, projector=projector, **options)
+
+
+def check_engine_memory(text: str | None) -> None:
+    """Raises StartError for an --engine-memory that is none, or that this system cannot keep."""
+    if text is None:
+        return
+    try:
+        memory.parse(text)
+    except ValueError as error:
+        raise StartError(f"--engine-memory {text}: {error}.") from None
+    if not memory_bound.is_possible():
+        raise StartError("--engine-memory needs Linux: this system has nothing that bounds what a process takes.")

@@ -16,8 +16,10 @@ NitroError
 │   ├── RequestRefused     the engine died twice while requests like it were running: 422
 │   ├── EngineBusy         the queue is full: 429
 │   ├── EngineDown         no engine is running now: 503, may be sent again
-│   │   └── EngineDied     it died while it worked on the request: 503, not to be sent again
+│   │   ├── EngineDied     it died while it worked on the request: 503, not to be sent again
+│   │   └── EngineOutOfMemory  the system ended it for want of memory: 503 out_of_memory
 │   ├── SequenceFailed     a step failed for this sequence: 500
+│   ├── RequestTooLarge    the device has no memory for it, even alone: 503 out_of_memory, not to be sent again
 │   ├── RequestAborted     somebody else than its client ended it: 503, not to be sent again
 │   ├── SchemaViolated       the answer breaks the requested schema: 422
 │   └── ServerClosing      the server is stopping: 503
@@ -155,6 +157,14 @@ class EngineDown(EngineError):
 
 class EngineDied(EngineDown):
     """The engine died while it worked on the request."""
+
+
+class EngineOutOfMemory(EngineDown):
+    """The system ended the engine because memory ran out."""
+
+
+class RequestTooLarge(EngineError):
+    """The device cannot hold what the request takes, even if it computes nothing else."""
 
 
 class SequenceFailed(EngineError):

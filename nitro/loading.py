@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from nitro.config import ServeConfig
+from nitro.config import ServeConfig, check_engine_memory
 from nitro.engines import sampling_defaults
 from nitro.engines.client.engine import Engine
 from nitro.engines.client.spare import Spare
@@ -15,15 +15,16 @@ from nitro.engines.client.spawn import SpawnedEngine
 from nitro.engines.options import EngineOptions
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.types import EngineSpec
-from nitro.errors import StartError
+from nitro.errors import ApiError, StartError
 from nitro.load_output import LoadOutput
 from nitro.models import files, keep_alive, model_source, projectors
 from nitro.models.load_plan import LoadPlan, Wanted
 from nitro.models.model_source import ModelSource
-from nitro.models.residency import Limits
+from nitro.models.residency import MIB, Limits
 from nitro.models.settings import ModelSettings
 from nitro.models.stored_model import Format, StoredModel
 from nitro.service.metrics import Metrics
+from nitro.system.cgroups import NO_LIMIT
 from nitro.system.memory import free_host_memory, parse
 
 log = logging.getLogger("nitro.models")
@@ -58,7 +59,7 @@ class Loading:
         return Wanted(source, settings), plan
 
     def plan(self, wanted: Wanted, budget: int) -> LoadPlan:
-        """See MakePlan. Raises StartError."""
+        """See MakePlan. Raises StartError; ApiError 503 where it takes more than --engine-memory."""
         settings, path = wanted.settings, wanted.source.path
         spec = self._spec(wanted.source, settings)
         template = settings.template
@@ -70,6 +71,8 @@ class Loading:
             return LoadPlan(spec, _size(path) + adapters, template, defaults)
         from nitro.models import fit  # what reads headers is not needed at the start
 
+        most = memory_of_engine(spec)
+        budget = min(budget, most)
         try:
             need = fit.estimate(wanted.stored or _as_stored(wanted.source), spec, budget)
         except (OSError, ValueError) as error:  # the engine says better what is wrong with it
@@ -80,6 +83,9 @@ class Loading:
         context = spec.context or max(min(need.context, budget // KV_SHARE // token, room // token), 1)
         tokens = max(context, min(context * spec.parallel, need.pool, budget // PARALLEL_SHARE // token))
         beside = need.overhead + tokens * token  # windows and states of a cache count as overhead
+        if (needed := need.weights + adapters + beside) > most:
+            why = f"needs {needed // MIB} MiB of memory, and an engine may take {most // MIB} MiB (--engine-memory)."
+            raise ApiError(503, f"The model '{wanted.source.id}' {why}", type="server_error", code="model_too_large")
         return LoadPlan(
             replace(spec, context=context, kv_bytes=beside), need.weights + adapters + beside, template, defaults
         )
@@ -90,7 +96,15 @@ class Loading:
         comes_back = not config.exit_on_engine_failure
         first = first or self._spare.take(plan.spec)
         told = self._output.of(model)
-        return Engine(plan.spec, config.max_queue, metrics, comes_back=comes_back, first=first, loading=told)
+        return Engine(
+            plan.spec,
+            config.max_queue,
+            metrics,
+            comes_back=comes_back,
+            first=first,
+            loading=told,
+            stall_timeout=config.stall_timeout,
+        )
 
     def prepare(self) -> None:
         """Have a process for the next load, which returns at once. Called when the last one is done."""
@@ -109,6 +123,7 @@ class Loading:
         if options["draft"]:
             options["draft"] = model_source.find_draft(options["draft"], options["engine"])
         options["mmproj"] = projectors.named(options["mmproj"])
+        check_engine_memory(options["engine_memory"])
         try:
             return msgspec.convert({"model": source.path, "projector": source.projector, **options}, EngineSpec)
         except msgspec.ValidationError as error:
@@ -134,6 +149,15 @@ def memory(text: str) -> int:
         return parse(text)
     except ValueError as error:
         raise StartError(f"--memory {text}: {error}.") from None
+
+
+def memory_of_engine(spec: EngineSpec) -> int:
+    """Bytes that --engine-memory lets it take, weights included; many where that does not bound its weights."""
+    from nitro.models import device_memory
+
+    if spec.engine_memory is None or device_memory.free_on_gpu(spec):
+        return NO_LIMIT
+    return parse(spec.engine_memory)
 
 
 def idle_time(text: str | None) -> float | None:

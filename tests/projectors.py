@@ -3,6 +3,8 @@
 An oracle: a projector for any text model, each of whose image tokens is exactly a row of the model's own embedding, by
 the colour of a patch. So a picture of 4 × 4 colours is the text of sixteen words, and what is computed of the one must
 be what is computed of the other.
+
+An ear, which is only good for seeing what becomes of sounds' files.
 """
 
 import io
@@ -28,6 +30,8 @@ CORNERS = np.array([[1, -1, -1], [-1, 1, -1], [-1, -1, 1], [1, 1, 1], [-1, -1, -
 PATCH = 16  # pixels: 1/256 is exact in the float16 that ggml's convolution uses
 SIDE = 4  # patches
 WIDTH = 32  # of the encoder
+MATRICES = ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_up", "ffn_down")
+MELS, POSITIONS = 128, 1500  # of Whisper's encoder: what it gets every 10 ms, and how often in its 30 seconds
 STEEP = 32.0  # so far on GELU is the identity, or zero; a power of two, so that no bit is lost
 
 Grid = Sequence[Sequence[str]]
@@ -57,7 +61,44 @@ def write_oracle(model: Path, path: Path, tokens: Sequence[int], scale: float = 
     writer.add_float32("clip.vision.attention.layer_norm_epsilon", 1e-6)
     writer.add_array("clip.vision.image_mean", [0.0] * 3)
     writer.add_array("clip.vision.image_std", [1.0] * 3)
-    for name, array in {**_encoder(side), **(_projector(rows) if pools == 1 else _pooled(rows))}.items():
+    return _write(writer, path, {**_encoder(side), **(_projector(rows) if pools == 1 else _pooled(rows))})
+
+
+def write_ear(path: Path, width: int) -> Path:
+    """A projector that hears: Qwen2-Audio's, with random weights, for a model of this width."""
+    random = np.random.default_rng(0)
+    writer = gguf.GGUFWriter(path, "clip")
+    writer.add_type("mmproj")
+    writer.add_bool("clip.has_audio_encoder", True)
+    writer.add_string("clip.projector_type", "qwen2a")
+    for key, number in {
+        "embedding_length": WIDTH,
+        "feed_forward_length": WIDTH,
+        "block_count": 1,
+        "projection_dim": width,
+        "attention.head_count": 2,
+        "num_mel_bins": MELS,
+    }.items():
+        writer.add_uint32(f"clip.audio.{key}", number)
+    writer.add_float32("clip.audio.attention.layer_norm_epsilon", 1e-5)
+    shapes: dict[str, tuple[int, ...]] = {"a.position_embd.weight": (POSITIONS, WIDTH), "a.post_ln.weight": (WIDTH,)}
+    shapes |= {f"a.blk.0.{name}.weight": (WIDTH, WIDTH) for name in MATRICES}
+    shapes |= {f"a.blk.0.{name}.weight": (WIDTH,) for name in ("ln1", "ln2")}
+    shapes |= {"a.conv1d.1.weight": (WIDTH, MELS, 3), "a.conv1d.2.weight": (WIDTH, WIDTH, 3)}
+    shapes |= {"mm.a.fc.weight": (width, WIDTH)}
+    arrays = {name: random.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
+    without = ("a.position_embd.weight", "a.blk.0.attn_k.weight")
+    biases = {
+        name: (WIDTH, 1) if "conv" in name else shape[:1] for name, shape in shapes.items() if name not in without
+    }
+    arrays |= {name.replace("weight", "bias"): _zeros(*shape) for name, shape in biases.items()}
+    for name in ("a.conv1d.1.weight", "a.conv1d.2.weight"):
+        arrays[name] = arrays[name].astype(np.float16)
+    return _write(writer, path, arrays)
+
+
+def _write(writer: gguf.GGUFWriter, path: Path, arrays: dict[str, np.ndarray]) -> Path:
+    for name, array in arrays.items():
         writer.add_tensor(name, array)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -104,12 +145,11 @@ def _encoder(side: int) -> dict[str, np.ndarray]:
     patches = _zeros(WIDTH, 3, PATCH, PATCH)
     for colour in range(3):
         patches[colour, colour] = 1 / PATCH**2
-    matrices = ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_up", "ffn_down")
     norms = {f"v.blk.0.{name}.weight": _zeros(WIDTH) + 1 for name in ("ln1", "ln2")}
     return {
         "v.patch_embd.weight": patches,
         "v.position_embd.weight": _zeros(side * side, WIDTH),
-        **{f"v.blk.0.{name}.weight": _zeros(WIDTH, WIDTH) for name in matrices},
+        **{f"v.blk.0.{name}.weight": _zeros(WIDTH, WIDTH) for name in MATRICES},
         **norms,
         **{name.replace("weight", "bias"): _zeros(WIDTH) for name in norms},
     }

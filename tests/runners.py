@@ -4,11 +4,13 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from nitro.engines.backends.fake import EOG, FakeRunner, FakeSeer, FakeTokenizer
+from nitro.engines.last_words import OF_THIS_PROCESS as LAST_WORDS
 from nitro.engines.runner import Chunk, LoadError, Result, StepFailed
 from nitro.engines.types import EngineSpec
 from nitro.engines.weights_read import OF_THIS_PROCESS
@@ -89,6 +91,50 @@ class FaultyRunner(GatedRunner):
         ]
 
 
+# What libraries say where there is no memory: MLX on CUDA and on Metal, and Python.
+SHORTAGES = {
+    b"!cuda": RuntimeError("cudaMallocManaged(&buf->data, size) failed: out of memory"),
+    b"!metal": RuntimeError("[metal::malloc] Attempting to allocate 17179869184 bytes, which is too much."),
+    b"!python": MemoryError(),
+}
+
+
+class LackingRunner(FakeRunner):
+    """Has no memory where a prompt says so: "!cuda", "!metal", "!python"; and ends as ggml does at "!abort"."""
+
+    def submit(self, batch: list[Chunk]) -> None:
+        for word, error in SHORTAGES.items():
+            if any(_says(chunk, word) for chunk in batch):
+                raise error
+        if any(_says(chunk, b"!abort") for chunk in batch):
+            for line in ("CUDA error: out of memory", "  current device: 0, in function alloc at ggml-cuda.cu:97"):
+                LAST_WORDS.note(line)
+            os.abort()
+        super().submit(batch)
+
+    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+        for tokens in sequences:
+            for word, error in SHORTAGES.items():
+                if word in bytes(tokens):
+                    raise error
+        return super().embed(sequences)
+
+
+class LackingTokenizer(FakeRunner):
+    """Has no memory for a text that says "!python"."""
+
+    def __init__(self, spec: EngineSpec):
+        super().__init__(spec)
+        self.tokenizer = _Lacking()
+
+
+class _Lacking(FakeTokenizer):
+    def encode(self, text: str) -> list[int]:
+        if "!python" in text:
+            raise MemoryError
+        return super().encode(text)
+
+
 def _says(chunk: Chunk, word: bytes) -> bool:
     return word in bytes(token for token in chunk.tokens if token < 256)
 
@@ -165,16 +211,15 @@ class PonderingRunner(GatedRunner):
 
     def __init__(self, spec: EngineSpec):
         super().__init__(spec)
-        self.tokenizer = _Pondering(self._gate)
+        self.tokenizer = _Pondering(self._wait)
 
 
 class _Pondering(FakeTokenizer):
-    def __init__(self, gate: socket.socket):
-        self._gate = gate
+    def __init__(self, wait: Callable[[], None]):
+        self._wait = wait
 
     def encode(self, text: str) -> list[int]:
-        self._gate.sendall(b"?")
-        self._gate.recv(1)
+        self._wait()
         return super().encode(text)
 
 

@@ -17,13 +17,15 @@ import pytest
 from runners import Gate
 from running import CEILING, FAKE, RunningServer, sdk, server_process
 
+from nitro.engines import last_words
 from nitro.engines.client import keeper
 from nitro.engines.client.backoff import Backoff
 from nitro.engines.client.engine import Engine
 from nitro.engines.client.process import EngineProcess
 from nitro.engines.client.state import EngineState
 from nitro.engines.client.suspects import DEATHS, MAX_SUSPECTS, MEMORY, Suspects
-from nitro.engines.crash_marks import LANES, MAX_IDS, CrashMarks, shared_memory
+from nitro.engines.crash_marks import LANES, MAX_IDS, MAX_WORDS, CrashMarks, shared_memory
+from nitro.engines.last_words import LastWords
 from nitro.engines.types import EngineSpec, GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 from nitro.errors import EngineDown
@@ -190,14 +192,49 @@ def test_marks_outlive_the_process_that_made_them() -> None:
     assert marks.read() == {2**63, 5, *range(100, 100 + MAX_IDS)}
 
 
+def test_marks_tell_whether_a_thread_gets_further() -> None:
+    marks = CrashMarks()
+    marks.write(2, [7])
+    first = marks.progress()
+    assert list(first) == [2] and marks.progress() == first
+    marks.beat(2)
+    second = marks.progress()
+    assert second != first
+    marks.write(2, [8])
+    assert marks.progress() != second
+    marks.write(2)
+    assert not marks.progress()
+
+
+def test_last_words_outlive_their_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first lines of a fault stay, up to a limit; those of an older one go."""
+    now = 100.0
+    monkeypatch.setattr(last_words.time, "monotonic", lambda: now)
+    marks, said = CrashMarks(), LastWords()
+    said.note("Said to nobody.")
+    said.write_to(marks)
+    assert marks.words() == ("", 0.0)
+    now += 10
+    said.note("CUDA error: out of memory\n")
+    said.note("  current device: 0.")
+    assert marks.words() == ("CUDA error: out of memory; current device: 0", now)
+    said.note("x" * 2 * MAX_WORDS)
+    text, _ = marks.words()
+    assert text.startswith("CUDA error: out of memory; current device: 0; xxx") and len(text) == MAX_WORDS
+    now += 10
+    said.note("ä" * MAX_WORDS)
+    text, at = marks.words()
+    assert set(text) == {"ä"} and len(text) == MAX_WORDS // 2 and at == now
+
+
 # How it comes back
 
 
-def test_pauses_grow_up_to_a_minute_and_begin_anew_after_one_that_was_of_use() -> None:
+def test_pauses_grow_up_to_five_minutes_and_begin_anew_after_one_that_was_of_use() -> None:
     backoff = Backoff()
-    pauses = [backoff.pause(1.0, answered=False) for _ in range(10)]
-    assert pauses == [0, 0.5, 1, 2, 4, 8, 16, 32, 60, 60]
-    assert all(backoff.pause(0.0, False) == 60 for _ in range(2000))
+    pauses = [backoff.pause(1.0, answered=False) for _ in range(12)]
+    assert pauses == [0, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
+    assert all(backoff.pause(0.0, False) == 300 for _ in range(2000))
     assert backoff.pause(1.0, answered=True) == 0
     assert [backoff.pause(1.0, False) for _ in range(3)] == [0, 0.5, 1]
     assert backoff.pause(61.0, answered=False) == 0
@@ -215,9 +252,9 @@ def test_during_a_pause_clients_are_told_how_long(serve) -> None:
         answer(server.client())
     assert 900 < int(caught.value.response.headers["retry-after"]) < 1100
     health = httpx.get(f"{server.url}/health")
-    assert (health.status_code, health.json()["status"]) == (503, "restarting") and "status 3" in health.json()[
-        "reason"
-    ]
+    told = health.json()
+    assert (health.status_code, told["status"]) == (503, "restarting") and "status 3" in told["reason"]
+    assert told["pause"]["failures"] == 2 and 900 < told["pause"]["seconds"] <= 1000
     assert server.client().models.list().data[0].loaded is False
 
 
@@ -271,7 +308,7 @@ def test_want_of_descriptors_is_not_the_engines_fault(monkeypatch: pytest.Monkey
             async with asyncio.timeout(CEILING):
                 while not engine.info:
                     await asyncio.sleep(0)
-            assert engine.restarts == 0 or engine.keeper.backoff._quick_failures == 1
+            assert engine.restarts == 0 or engine.keeper.backoff.quick_failures == 1
             if engine.restarts:
                 break
             with no_descriptor_left():

@@ -230,7 +230,7 @@ def test_preempted_in_its_middle(runner: LlamaRunner, preparation: Preparation, 
     recorder.put(sequence)
     recorder.step()
     assert sequence.computed == computed
-    recorder.scheduler._preempt(sequence)
+    recorder.scheduler.preempt(sequence)
     recorder.budget = 256
     assert recorder.all()[2] == expected
 

@@ -544,7 +544,10 @@ class NoRoom(Exception):
 
 
 def room_for(sequence: Sequence) -> int:
-    """KV tokens asked for at admission: all it has, and up to KV_RESERVE of those it may generate."""
+    """KV tokens asked for at admission: all it has, and up to KV_RESERVE of those it may generate; all if the host has
+    no memory for it beside others."""
+    if sequence.alone:
+        return sequences.ALL
     return len(sequence.tokens) + min(sequence.max_tokens - sequence.generated, sequences.KV_RESERVE)
 
 

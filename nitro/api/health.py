@@ -1,5 +1,6 @@
 """`GET /health`, `/healthz`, `/metrics`: whether the server is alive, and what it has done."""
 
+import math
 from typing import Literal
 
 from litestar import MediaType, Request, Response, get
@@ -29,16 +30,21 @@ async def health(request: Request) -> Response[schema.Health]:
     status, reason = _well(entry) if entry else ("ok", None)
     models = [_told(each) for each in pool.entries()] if pool.by_name else []
     loading = _loading(entry) if entry else None
-    return Response(schema.Health(status, reason, models, loading), status_code=200 if status == "ok" else 503)
+    pause = _pause(entry) if entry else None
+    return Response(schema.Health(status, reason, models, loading, pause), status_code=200 if status == "ok" else 503)
 
 
 def _told(entry: PoolEntry) -> schema.ModelHealth:
-    return schema.ModelHealth(entry.id, entry.state, entry.reason, _loading(entry))
+    return schema.ModelHealth(entry.id, entry.state, entry.reason, _loading(entry), _pause(entry))
 
 
 def _loading(entry: PoolEntry) -> schema.LoadedBytes | None:
     progress = entry.loading
     return schema.LoadedBytes(progress.read, progress.total) if progress else None
+
+
+def _pause(entry: PoolEntry) -> schema.Pause | None:
+    return schema.Pause(entry.pause.failures, math.ceil(entry.pause.seconds)) if entry.pause else None
 
 
 def _well(entry: PoolEntry) -> tuple[Status, str | None]:

@@ -42,9 +42,11 @@ class _Refused(Exception):
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, connections: "Connections[HttpProtocol]", **uvicorn_options: Any):
+    def __init__(self, connections: "Connections[Any]", stands_for: object = None, **uvicorn_options: Any):
+        """`stands_for`: what was counted as this connection until now."""
         super().__init__(**uvicorn_options)
         self._connections = connections
+        self._stands_for = stands_for
         self._unread = 0  # bytes that have not completed anything yet: of a head, or around the chunks of a body
         self._head = 0  # bytes of the headers
         self._receiving = False  # the head is complete, the body is not
@@ -53,11 +55,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._ignoring = False  # nothing more is parsed
         self._discarded = 0  # bytes received in vain
         self._answered: RequestResponseCycle | None = None  # the one that is replied to; `cycle` may wait behind it
-        self.below: asyncio.Transport | None = None  # what carries TLS
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection; close it, or another one, if there are too many."""
         super().connection_made(transport)
+        self._connections.remove(self._stands_for)
+        self._stands_for = None
         evicted = self._connections.add(self)
         if evicted is self:
             self._write_error(ApiError(503, "The server has no connection left.", type="server_error", retry_after=1))
@@ -226,18 +229,18 @@ class HttpProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """The server stops: close when the reply that is under way has ended."""
         super().shutdown()
-        self._close_below()
+        self._leave()
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing has come for so long that the client has gone."""
         super().timeout_keep_alive_handler()
-        self._close_below()
+        self._leave()
 
-    def _close_below(self) -> None:
+    def _leave(self) -> None:
         """Wait for no word of a client that is between two requests: TLS has said that it ends, and that is enough
-        (RFC 8446, section 6.1)."""
-        if self.below and self.transport.is_closing() and not self.transport.get_write_buffer_size():
-            self.below.close()
+        (RFC 8446, section 6.1). What is said goes out in this turn of the event loop."""
+        if self.scheme == "https" and self.transport.is_closing() and not self.transport.get_write_buffer_size():
+            self.loop.call_soon(self.transport.abort)
 
     def _refuse(self, error: ApiError) -> None:
         """Answer with an error, and parse nothing more from this client."""

@@ -8,13 +8,14 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.server import Server as UvicornServer
 
 from nitro.api.connections import Connections
 from nitro.api.http_protocol import HttpProtocol
-from nitro.api.tls_handshake import Handshake
+from nitro.api.tls_listener import TlsListener
 from nitro.api.transport.certificates import Certificates
 
 TICK = 0.1  # seconds; uvicorn's, which counts ten of them to renew the date of its replies
@@ -48,19 +49,19 @@ class HttpServer(UvicornServer):
         """Take connections from these sockets, TCP's or Unix's."""
         loop = asyncio.get_running_loop()
         self.servers = []
+        open_ones: set[Any] = self.server_state.connections
         for each in sockets or ():
-            listen = loop.create_unix_server if each.family == socket.AF_UNIX else loop.create_server
-            self.servers.append(await listen(self._accepted, sock=each, backlog=self.config.backlog))
+            if self._certificates:
+                server: Any = TlsListener(each, self._connections, open_ones, self._certificates, self._protocol)
+            else:
+                listen = loop.create_unix_server if each.family == socket.AF_UNIX else loop.create_server
+                server = await listen(self._protocol, sock=each, backlog=self.config.backlog)
+            self.servers.append(server)
         self.started = True
 
-    def _accepted(self) -> asyncio.Protocol:
-        if self._certificates:
-            return Handshake(self._connections, self.server_state.connections, self._certificates, self._http)
-        return self._http()
-
-    def _http(self) -> HttpProtocol:
+    def _protocol(self, stands_for: object = None) -> HttpProtocol:
         make: Callable[..., HttpProtocol] = self.config.http_protocol_class  # type: ignore[assignment]
-        return make(config=self.config, server_state=self.server_state, app_state={})
+        return make(stands_for=stands_for, config=self.config, server_state=self.server_state, app_state={})
 
     async def main_loop(self) -> None:
         """Tick until `stop`."""

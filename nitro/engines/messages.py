@@ -170,6 +170,7 @@ class Rejected(WireMessage, frozen=True):
     id: int
     message: str
     param: str | None = None
+    too_large: bool = False  # it is no fault of a parameter: there is no memory for it
 
 
 class TooLong(WireMessage, frozen=True):
@@ -204,10 +205,11 @@ class Embedded(WireMessage, frozen=True):
 
 
 class EmbeddingFailed(WireMessage, frozen=True):
-    """A step failed that computed inputs of this request, which ends."""
+    """A step failed that computed inputs of this request, which ends. `too_large`: there is no memory for them."""
 
     id: int
     message: str
+    too_large: bool = False
 
 
 Question = Tokenize | Detokenize | LoadAdapter | DropAdapter  # answered by one message

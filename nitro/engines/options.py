@@ -16,6 +16,8 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 Switch = Literal["on", "off"]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
+AMOUNT = r"^[0-9]+(\.[0-9]+)? *[KMGTkmgt]?(i?[Bb])?$"  # as system/memory.py reads it
+AMOUNT_FORM = "a number of MiB, or a size such as 12G"
 SHARE = r"[0-9]+(\.[0-9]+)?"
 
 
@@ -164,6 +166,18 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
     ) = None
     yarn_beta_slow: (
         Annotated[float, Meta(gt=0, description="YaRN: turns below which all is scaled. Default: the model's.")] | None
+    ) = None
+    engine_memory: (
+        Annotated[
+            str,
+            Meta(
+                pattern=AMOUNT,
+                description="Main memory that an engine may take, in MiB or as in 12G: by a cgroup where the server "
+                "may make one, else by a limit on what it allocates. On Linux only. Default: no limit.",
+                extra={"form": AMOUNT_FORM},
+            ),
+        ]
+        | None
     ) = None
     log_level: Annotated[LogLevel, Meta(description="How much to log.")] = "info"
 

@@ -20,6 +20,15 @@ class OutOfKV(Exception):
     """The KV pool has no room for this batch. Nothing was computed."""
 
 
+class OutOfMemory(Exception):
+    """The device has no memory to compute this batch. The message says more. The slots in `lost`, some of the batch's,
+    are empty now, all others as before the step. None: the runner must be `reset`."""
+
+    def __init__(self, message: str, lost: list[int] | None):
+        super().__init__(message)
+        self.lost = lost
+
+
 class StepFailed(Exception):
     """The step failed for `slots`, some of the batch's, which are now empty. All others are as before the step."""
 
@@ -169,7 +178,8 @@ class ModelRunner(Protocol):
 
         At most `info.step_tokens` tokens, beside runs of media that are atomic, and one chunk per slot; a chunk starts
         where its slot ends. All have the same adapters, unless `info.mixes_adapters`.
-        Raises OutOfKV or StepFailed. Any other exception is a bug: the worker fails the batch and calls `reset`.
+        Raises OutOfKV, OutOfMemory or StepFailed. An exception that says that there is no memory (`memory_faults.py`)
+        counts as OutOfMemory. Any other is a bug: the worker fails the batch and calls `reset`.
         """
 
     def collect(self) -> list[Result]:

@@ -251,6 +251,7 @@ class Output(Struct, array_like=True, omit_defaults=True, gc=False):
     predicted: bool = False  # whether they came from the client's prediction
     modelled: bool = False  # whether they came from the draft model
     schema_violated: bool = False  # with "error": the model's value breaks the schema `param`; no fault of the request
+    too_large: bool = False  # with "error": the device has no memory for it, even alone
 
 
 class ChunkRecord(Struct, frozen=True, array_like=True, gc=False):

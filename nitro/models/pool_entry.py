@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from nitro.engines import adapters
 from nitro.engines.adapters import AdapterSource
 from nitro.engines.client.engine import Engine
-from nitro.engines.client.state import EngineState
+from nitro.engines.client.state import EngineState, Pause
 from nitro.engines.types import LoadProgress
 from nitro.errors import ApiError, EngineDown, NitroError
 from nitro.models import names
@@ -43,6 +43,7 @@ class PoolEntry(Struct, frozen=True, kw_only=True):
     served: ServedModel | None  # None: it has not been loaded yet
     adapters: list[AdapterSource] = []  # an AdapterInfo each, where it is loaded
     loading: LoadProgress | None = None  # how far a load of it is
+    pause: Pause | None = None  # before its engine is started again
 
     def adapter(self, name: str | None) -> AdapterSource | None:
         """See names.among."""
@@ -187,6 +188,7 @@ class Member:
             served=self.served,
             adapters=list(self.adapters),
             loading=self.served.engine.progress if self.served and self.resident else None,
+            pause=self.served.engine.pause if self.served and self.resident else None,
         )
 
     def _state(self) -> tuple[State, str | None]:

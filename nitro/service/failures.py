@@ -10,10 +10,12 @@ from nitro.errors import (
     EngineBusy,
     EngineDied,
     EngineDown,
+    EngineOutOfMemory,
     PromptRejected,
     PromptTooLong,
     RequestAborted,
     RequestRefused,
+    RequestTooLarge,
     SchemaViolated,
     ServerClosing,
     StateError,
@@ -21,6 +23,7 @@ from nitro.errors import (
 )
 
 RETRY_AFTER = 1  # seconds, at least
+OUT_OF_MEMORY = "out_of_memory"
 _SCHEMAS = re.compile(r"response_format|json_schema|(tools|functions)\[.*\.parameters")
 
 
@@ -46,9 +49,12 @@ def as_api_error(error: BaseException, prompt: str = "messages") -> ApiError:
             return ApiError(503, str(error), type="server_error", code="request_aborted")
         case EngineDied():
             return ApiError(503, str(error), type="server_error", code="engine_died")
+        case RequestTooLarge():
+            return ApiError(503, str(error), type="server_error", code=OUT_OF_MEMORY)
         case EngineDown():
             again = None if error.again is None else max(math.ceil(error.again), RETRY_AFTER)
-            return ApiError(503, str(error), type="server_error", retry_after=again)
+            cause = OUT_OF_MEMORY if isinstance(error, EngineOutOfMemory) else None
+            return ApiError(503, str(error), type="server_error", code=cause, retry_after=again)
         case ServerClosing():
             return ApiError(503, str(error), type="server_error", retry_after=RETRY_AFTER)
         case StateError():

@@ -5,7 +5,9 @@ Nothing here needs a thread: a server that cannot start one must still see its p
 
 import asyncio
 import errno
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Self
@@ -18,6 +20,7 @@ BRIEF = 0.2  # seconds in which a process that closed its socket has usually end
 PATIENCE = 5.0  # seconds that a process has to end before it is killed
 MAX_POLL_INTERVAL = 0.02  # seconds between two checks whether the process has ended
 
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of ru_maxrss (getrusage(2))
 SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}  # errors of a server that is short of something
 
 
@@ -29,6 +32,7 @@ class ChildProcess:
     def __init__(self, process: subprocess.Popen[bytes], connection: FrameConnection):
         self._process = process
         self._connection = connection
+        self.peak = 0  # bytes that it had in main memory at most, once it has ended; 0: not known
 
     @classmethod
     async def attach(cls, spawned: Spawned) -> Self:
@@ -53,7 +57,15 @@ class ChildProcess:
     @property
     def status(self) -> int | None:
         """The exit status, −n if signal n ended the process, or None while it runs."""
-        return self._process.poll()
+        if self._process.returncode is None:
+            try:  # as `poll` does, but that this tells what the process took
+                pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
+            except ChildProcessError:
+                return self._process.poll()
+            if pid:
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+                self.peak = usage.ru_maxrss * MAXRSS_UNIT
+        return self._process.returncode
 
     def send(self, message: frames.WireMessage, payload: list[bytes] | None = None) -> None:
         """Send a message, and `payload`, which is in pieces and is not copied, as a second frame.
@@ -86,6 +98,11 @@ class ChildProcess:
         """Send SIGKILL."""
         self._process.kill()
 
+    def abandon(self) -> None:
+        """Send SIGKILL, and hear nothing more of it, though it may take its time to end."""
+        self._process.kill()
+        self._connection.abort()
+
     async def reap(self) -> None:
         """Close the socket, which ends the process, and wait until it is gone. Kill it if that takes too long."""
         self._connection.close()
@@ -97,7 +114,7 @@ class ChildProcess:
         """The exit status as soon as there is one, or None after `patience` seconds."""
         limit = None if patience is None else time.monotonic() + patience
         pause = MAX_POLL_INTERVAL / 16
-        while (status := self._process.poll()) is None and (limit is None or time.monotonic() < limit):
+        while (status := self.status) is None and (limit is None or time.monotonic() < limit):
             await asyncio.sleep(pause)
             pause = min(2 * pause, MAX_POLL_INTERVAL)
         return status

@@ -43,6 +43,10 @@ class FrameConnection(asyncio.Protocol):
         """Close the socket once all is sent."""
         self._transport.close()
 
+    def abort(self) -> None:
+        """Close the socket, whatever is not sent yet."""
+        self._transport.abort()
+
     async def burst(self) -> list[bytes]:
         """The payloads that came together, as soon as there are some; none: the other side has closed."""
         if not self._came and not self._closed:

@@ -2,7 +2,11 @@
 
 import os
 import re
+import resource
 from pathlib import Path
+
+from nitro.system import cgroups
+from nitro.system.cgroups import Cgroups
 
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?", re.IGNORECASE)
 _POWERS = {"": 2, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -17,12 +21,12 @@ def parse(text: str) -> int:
 
 
 def free_host_memory() -> int:
-    """Bytes a process can still take without swapping; a container's limit counts. Half of the memory where the system
-    does not say."""
+    """Bytes this process can still take without swapping; the limits of a container, of a cgroup and of the process
+    itself count. Half of the memory where the system does not say."""
     free = _meminfo_available()
     if free is None:
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    return min(free, _cgroup_room())
+    return min(free, _cgroup_room(), _data_room())
 
 
 def _meminfo_available() -> int | None:
@@ -33,15 +37,22 @@ def _meminfo_available() -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
-def _cgroup_room(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes left under a cgroup v2 limit; a huge number without one."""
+def _cgroup_room(folder: Path | None = None) -> int:
+    """Bytes left under the limit of a cgroup or, without one, of those that this process is in; a huge number where
+    there is none."""
+    folders = Cgroups().lineage if folder is None else [folder]
+    return min(map(cgroups.room, folders), default=cgroups.NO_LIMIT)
+
+
+def _data_room() -> int:
+    """Bytes left under RLIMIT_DATA, which counts what a process may write to and has no file (getrlimit(2)); a huge
+    number where nothing is set."""
+    limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    if limit == resource.RLIM_INFINITY:
+        return cgroups.NO_LIMIT
     try:
-        room = int((root / "memory.max").read_text()) - int((root / "memory.current").read_text())
-    except (OSError, ValueError):  # no cgroup v2, or "max"
-        return 2**62
-    try:
-        lines = (root / "memory.stat").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
-        return room
-    cached = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))  # page cache, given back
-    return max(room + cached, 0)
+        return cgroups.NO_LIMIT
+    taken = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:")), 0)
+    return max(limit - taken, 0)

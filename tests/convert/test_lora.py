@@ -14,10 +14,15 @@ from tiny_models import VOCABULARY, write_gguf
 
 from nitro.cli.main import main
 from nitro.convert import adapter_proof, environments, native
+from nitro.engines.adapters import AdapterSet
+from nitro.engines.backends.llama.runner import LlamaRunner
+from nitro.engines.runner import Chunk
+from nitro.engines.types import EngineSpec, SamplingParams
 
 pytestmark = pytest.mark.convert
 
 LIMIT = 1e-3  # logits; 3e-5 is what was seen, of logits up to 11 that the adapters move by 4 to 14
+TOGETHER: dict[str, AdapterSet] = {"base": (), "rslora": ((0, 1.0),), "patterns": ((1, 1.0),)}
 IDS = [int(id) for id in np.random.default_rng(0).integers(3, VOCABULARY, 60)]
 
 
@@ -80,3 +85,39 @@ def test_one_target_becomes_the_other(made: Made, first: str, second: str) -> No
     for base in made.bases.values():
         twice = made.converted(once, second, base)
         assert np.abs(made.computed(second, twice) - made.logits["patterns"]).max() < LIMIT
+
+
+def options(made: Made) -> dict[str, object]:
+    """Of an engine that has the adapters of TOGETHER, from PEFT's own folders."""
+    lora = tuple(f"{name}={made.folder / name}" for name, adapters in TOGETHER.items() if adapters)
+    return {"context": 3 * 64, "parallel": 3, "lora": lora}
+
+
+def test_in_one_batch_on_mlx(made: Made) -> None:
+    mx = pytest.importorskip("mlx.core")
+    from mlx_lm.models.cache import make_prompt_cache
+
+    from nitro.engines.backends.mlx import kv_cache
+    from nitro.engines.backends.mlx.runner import MlxRunner
+
+    runner = MlxRunner(EngineSpec("mlx", str(made.bases["mlx"]), **options(made)))
+    caches = kv_cache.merge([make_prompt_cache(runner._model.network) for _ in TOGETHER])
+    found = np.array(runner._adapters.logits(mx.array([IDS] * len(TOGETHER)), caches, list(TOGETHER.values())))
+    runner.close()
+    for row, name in enumerate(TOGETHER):
+        assert np.abs(found[row] - made.logits[name]).max() < LIMIT
+
+
+def test_in_turns_on_llama(made: Made) -> None:
+    """Each in parts, between which the others have had theirs."""
+    exact = {"flash_attn": "off", "cache_type_k": "f32", "cache_type_v": "f32"}
+    runner = LlamaRunner(EngineSpec("llama", str(made.bases["gguf"]), **options(made), **exact))
+    for start in (0, 20, 40):
+        for slot, (name, adapters) in enumerate(TOGETHER.items()):
+            tokens = IDS[: start + 20]
+            chunk = Chunk(slot, slot, tokens, start, len(tokens), SamplingParams(temperature=0), adapters=adapters)
+            runner.submit([chunk])
+            runner.collect()
+            found = runner._logits(runner._tokens.last_row[slot])
+            assert np.abs(found - made.logits[name][len(tokens) - 1]).max() < LIMIT
+    runner.close()

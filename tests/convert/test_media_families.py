@@ -1,9 +1,11 @@
-"""Models that see, on both engines: Qwen2-VL (M-RoPE) and Gemma 3 (rows that all see each other), also beside
-transformers, and SmolVLM (SigLIP, in squares). Tiny and random, converted by llama.cpp."""
+"""Models that see, on both engines and beside transformers: Qwen2-VL (M-RoPE), Gemma 3 (rows that all see each other)
+and SmolVLM (SigLIP, in squares). One that hears, on llama.cpp beside transformers: Qwen2-Audio. Tiny and random,
+converted by llama.cpp."""
 
 import io
 import json
 import subprocess
+import wave
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from bench import limits
 from nitro.convert import environments, llama_cpp_converter
 from nitro.engines.backends.llama.runner import LlamaRunner
 from nitro.engines.media import Media
+from nitro.engines.media_encoder import EncodedRun
 from nitro.engines.runner import Chunk
 from nitro.engines.scheduling.media_table import Marks, MediaTable
 from nitro.engines.types import EngineSpec, SamplingParams
@@ -27,10 +30,15 @@ pytestmark = pytest.mark.convert
 NAMES = {
     **{3: "<|vision_start|>", 4: "<|vision_end|>", 5: "<|image_pad|>", 6: "\n\n"},
     **{11: "<start_of_image>", 12: "<end_of_image>", 13: "<image_soft_token>"},
+    **{7: "<|audio_bos|>", 8: "<|audio_eos|>", 9: "<|AUDIO|>"},
     **{10: "<row_1_col_2>", 14: "<fake_token_around_image>", 15: "<global-img>", 16: "<row_1_col_1>"},
 }
 SIZES = {"qwen2vl": (168, 112), "gemma3": (224, 224), "smolvlm": (56, 112)}  # height, width
+HEARING = "qwen2audio"
 MEDIA = 2  # in a prompt
+# Of one of 30 seconds llama.cpp makes a second, silent piece.
+RATE, SECONDS = 16000, 29.9
+ROUNDED = 0.003  # what an encoder makes of a sound, in its standard deviations: llama.cpp's convolutions are float16
 
 
 @pytest.fixture(scope="session")
@@ -45,10 +53,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(0)
     texts = {"before": random.integers(100, 1000, 9), "after": random.integers(100, 1000, 12)}
     media = {kind: _pictures(random, size) for kind, size in SIZES.items()}
-    np.savez(folder / "prompt.npz", **texts, **media)
-    script = Path(__file__).parent / "media" / "make.py"
-    python, converter = environments.python("converter", print), llama_cpp_converter.folder(print)
-    subprocess.run([python, "-P", script, converter, folder, *media], check=True, capture_output=True)
+    media[HEARING] = _sounds(random)
+    np.savez(folder / "prompt.npz", **texts, **media, squares=_squares(media["smolvlm"]))
+    scripts, converter = Path(__file__).parent / "media", llama_cpp_converter.folder(print)
+    made_by, computed_by = (environments.python(name, print) for name in ("converter", "transformers"))
+    subprocess.run([made_by, "-P", scripts / "make.py", converter, folder, *media], check=True, capture_output=True)
+    # not by the converter's release, which places the patches of SmolVLM's squares wrongly
+    subprocess.run([computed_by, "-P", scripts / "compute.py", folder, *media], check=True, capture_output=True)
     return folder
 
 
@@ -59,7 +70,27 @@ def _pictures(random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     return np.stack([np.asarray(one) for one in smooth])
 
 
-@pytest.mark.parametrize("kind", ["qwen2vl", "gemma3"])
+def _squares(pictures: np.ndarray) -> np.ndarray:
+    """By transformers' processor: float32 [MEDIA, squares, colours, 56, 56]."""
+    processors = pytest.importorskip("transformers.models.smolvlm.image_processing_pil_smolvlm")
+    edges = {"size": {"longest_edge": 112}, "max_image_size": {"longest_edge": 56}}
+    cut = processors.SmolVLMImageProcessorPil(
+        **edges, do_image_splitting=True, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+    return np.stack([cut(Image.fromarray(one), return_tensors="np")["pixel_values"][0] for one in pictures])
+
+
+def _sounds(random: np.random.Generator) -> np.ndarray:
+    """Tones that come and go, and noise: int16 [MEDIA, samples]."""
+    time = np.arange(round(SECONDS * RATE)) / RATE
+    loud = []
+    for _ in range(MEDIA):
+        tones = sum(np.sin(2 * np.pi * tone * time) for tone in random.uniform(80, 4000, 8))
+        loud.append(tones * np.sin(np.pi * random.uniform(1, 4) * time) + random.normal(0, 0.3, time.size))
+    return np.int16(np.stack(loud) / np.abs(loud).max() * 32000)
+
+
+@pytest.mark.parametrize("kind", SIZES)
 def test_as_transformers_computes_it(made: Path, kind: str) -> None:
     media = np.load(made / "prompt.npz")[kind]
     theirs = np.load(made / kind / "logits.npy")
@@ -76,6 +107,19 @@ def test_both_engines_compute_the_same(made: Path, kind: str) -> None:
     on_mlx = computed_on_mlx(made, kind, media)
     assert divergence(on_mlx, computed(made, kind, media)) < limits.SEEING.nats
     assert divergence(on_mlx, computed(made, kind, media[::-1])) > 10 * limits.SEEING.nats, limits.SEEING.fault
+
+
+def test_a_sound_as_transformers_hears_it(made: Path) -> None:
+    sounds = np.load(made / "prompt.npz")[HEARING]
+    theirs = np.load(made / HEARING / "rows.npy")
+    runner = opened(made, HEARING)
+    _, runs = encoded(runner, sounds)
+    runner.close()
+    rows = np.stack([run.rows.values for run in runs.values()])
+    assert np.abs(rows - theirs).max() < ROUNDED * theirs.std()
+    theirs = np.load(made / HEARING / "logits.npy")
+    assert divergence(theirs, computed(made, HEARING, sounds)) < limits.HEARING.nats
+    assert divergence(theirs, computed(made, HEARING, sounds[::-1])) > 10 * limits.HEARING.nats, limits.HEARING.fault
 
 
 def divergence(theirs: np.ndarray, ours: np.ndarray) -> float:
@@ -103,23 +147,31 @@ def computed_on_mlx(folder: Path, kind: str, pictures: np.ndarray) -> np.ndarray
     return logits
 
 
-def file_of(picture: np.ndarray) -> Media:
-    """A picture, as a request brings it."""
+def file_of(medium: np.ndarray) -> Media:
+    """A picture or a sound, as a request brings it."""
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return Media.of("image", file.getvalue(), "image")
+    if medium.dtype == np.uint8:
+        Image.fromarray(medium).save(file, "PNG")
+        return Media.of("image", file.getvalue(), "image")
+    with wave.open(file, "wb") as written:
+        written.setparams((1, 2, RATE, 0, "NONE", ""))
+        written.writeframes(medium.astype("<i2").tobytes())
+    return Media.of("audio", file.getvalue(), "sound")
 
 
-def computed(folder: Path, kind: str, media: np.ndarray) -> np.ndarray:
-    """The logits after each token behind the media."""
-    prompt = np.load(folder / "prompt.npz")
+def opened(folder: Path, kind: str) -> LlamaRunner:
+    """The model and its projector on llama.cpp."""
     spec = EngineSpec(
         **{"engine": "llama", "model": str(folder / f"{kind}.gguf"), "mmproj": str(folder / f"{kind}-mmproj.gguf")},
         **{"context": 2048, "parallel": 1, "flash_attn": "off", "cache_type_k": "f32", "cache_type_v": "f32"},
     )
-    runner = LlamaRunner(spec)
+    return LlamaRunner(spec)
+
+
+def encoded(runner: LlamaRunner, media: np.ndarray) -> tuple[list[int], dict[int, EncodedRun]]:
+    """The ids of media, and their runs by id."""
     assert runner.media
-    table, tokens, runs = MediaTable(), list(map(int, prompt["before"])), {}
+    table, tokens, runs = MediaTable(), list[int](), dict[int, EncodedRun]()
     for medium in map(file_of, media):
         pieces = runner.media.pieces(medium)
         sources = [piece for piece in pieces if not isinstance(piece, list)]
@@ -127,13 +179,21 @@ def computed(folder: Path, kind: str, media: np.ndarray) -> np.ndarray:
             tokens += part.ids
             if not isinstance(part, Marks):
                 runs[part.id] = part.encoded(runner.media.encode(sources.pop(0)))
-    first, tokens = len(tokens) + 1, tokens + list(map(int, prompt["after"]))
-    starts = [0, *range(first, len(tokens))]
+    return tokens, runs
+
+
+def computed(folder: Path, kind: str, media: np.ndarray) -> np.ndarray:
+    """The logits after each token behind the media."""
+    runner = opened(folder, kind)
+    ids, runs = encoded(runner, media)
+    prompt = np.load(folder / "prompt.npz")
+    before, after = ([int(id) for id in prompt[name]] for name in ("before", "after"))
+    tokens = before + ids + after
+    first = len(tokens) - len(after) + 1
     rows = []
-    for start, stop in pairwise([*starts, len(tokens)]):
-        runner.submit([Chunk(1, 0, tokens[: max(stop, first)], start, stop, SamplingParams(temperature=0), media=runs)])
+    for start, stop in pairwise([0, *range(first, len(tokens) + 1)]):
+        runner.submit([Chunk(1, 0, tokens[:stop], start, stop, SamplingParams(temperature=0), media=runs)])
         runner.collect()
-        if stop >= first:
-            rows.append(runner._logits(runner._tokens.last_row[0]).copy())
+        rows.append(runner._logits(runner._tokens.last_row[0]).copy())
     runner.close()
     return np.stack(rows)

@@ -298,23 +298,35 @@ class LoadedBytes(Struct):
     total: int
 
 
+class Pause(Struct):
+    """Before an engine is started again: how many have failed soon after their start, one after the other, and seconds
+    that are left."""
+
+    failures: int
+    seconds: int
+
+
 class ModelHealth(Struct, omit_defaults=True):
-    """The state of a model. `reason`: why it is not well. `loading`: how far it is, where it loads for some time."""
+    """The state of a model. `reason`: why it is not well. `loading`: how far it is, where it loads for some time.
+    `pause`: while its engine waits to be started again."""
 
     id: str
     state: State
     reason: str | None = None
     loading: LoadedBytes | None = None
+    pause: Pause | None = None
 
 
 class Health(Struct, omit_defaults=True):
     """Whether the server is well: its default model, if it has one. `reason`: why it is not. `models`: those that were
-    loaded so far, where more than one may be. `loading`: how far the default model is, where it loads for some time."""
+    loaded so far, where more than one may be. `loading`: how far the default model is, where it loads for some time.
+    `pause`: while its engine waits to be started again."""
 
     status: Literal["ok", "loading", "restarting", "down", "stalled", "failed"]
     reason: str | None = None
     models: list[ModelHealth] = []
     loading: LoadedBytes | None = None
+    pause: Pause | None = None
 
 
 class ErrorBody(Struct):

@@ -71,7 +71,6 @@ def _no_password() -> str:
 REASONS = {  # by OpenSSL's name of the error
     "KEY_VALUES_MISMATCH": "the key does not belong to the certificate",
     "NO_START_LINE": "this is not PEM, or the certificate or the key is missing",
-    "PEM_LIB": "this is not PEM, or the certificate or the key is missing",
     "EE_KEY_TOO_SMALL": "the key is too short for today's rules",
     "CA_MD_TOO_WEAK": "the certificate is signed in a way that is broken today",
 }
@@ -79,5 +78,7 @@ REASONS = {  # by OpenSSL's name of the error
 
 def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, ssl.SSLError):
-        return REASONS.get(error.reason or "", f"OpenSSL says {error.reason or error}")
+        if error.reason is None:  # as Python has it of "PEM lib"
+            return REASONS["NO_START_LINE"]
+        return REASONS.get(error.reason, f"OpenSSL says {error.reason}")
     return getattr(error, "strerror", None) or str(error)

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from nitro.errors import EngineError, SequenceFailed
+from nitro.engines.messages import EmbeddingFailed
+from nitro.errors import EngineError, RequestTooLarge, SequenceFailed
 
 
 class Embedding:
@@ -54,9 +55,9 @@ class Embedding:
             if not self._done.done():
                 self._done.set_result(None)
 
-    def failed(self, message: str) -> None:
+    def failed(self, message: EmbeddingFailed) -> None:
         """A step failed."""
-        self.fail(SequenceFailed(message))
+        self.fail((RequestTooLarge if message.too_large else SequenceFailed)(message.message))
 
     def fail(self, error: EngineError) -> None:
         """It ends with `error`."""

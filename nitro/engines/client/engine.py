@@ -7,10 +7,12 @@ here; what a request means is not either: work goes in, token ids and bytes come
             ├─ Keeper        one process after another (`keeper.py`, `process.py`, `backoff.py`)
             ├─ Generations   requests under way, and what comes back for them (`generations.py`, `generation.py`)
             ├─ Suspects      requests that an engine may have died of (`suspects.py`)
-            └─ StallWatch    whether steps end (`stall.py`)
+            ├─ StallWatch    whether steps end (`stall.py`)
+            └─ Watchdog      ends a process whose steps do not, if that is wanted (`watchdog.py`)
 """
 
 import itertools
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
@@ -26,8 +28,10 @@ from nitro.engines.client.generations import Generations
 from nitro.engines.client.keeper import Keeper
 from nitro.engines.client.spawn import SpawnedEngine
 from nitro.engines.client.stall import StallWatch
-from nitro.engines.client.state import EngineState, Lifecycle
+from nitro.engines.client.state import EngineState, Lifecycle, Pause
 from nitro.engines.client.suspects import Suspects
+from nitro.engines.client.watchdog import Standstill, Watchdog
+from nitro.engines.crash_marks import ENGINE_THREAD
 from nitro.engines.shares import NOBODYS, Share
 from nitro.engines.types import EngineSpec, LoadProgress, ModelInfo, Overflow, SlotState, StepRecord
 from nitro.engines.work import EncodedEmbeddingWork, EncodedWork
@@ -78,9 +82,11 @@ class Engine:
         comes_back: bool = True,
         first: SpawnedEngine | None = None,
         loading: Callable[[LoadProgress | None], None] = lambda progress: None,
+        stall_timeout: float | None = None,
     ):
         """`first`: a process that loads this model already, and is taken instead of starting one. `loading`: called
-        with how far a load is, a few times a second, and with None when it is over."""
+        with how far a load is, a few times a second, and with None when it is over. `stall_timeout`: seconds without a
+        step, or at one piece of a request's preparation, after which a process that has work is ended; None: none."""
         max_sequences = spec.parallel + max_queue  # that run or wait
         self.spec = spec
         self._adapter_ids = itertools.count(len(spec.adapters or spec.lora))
@@ -90,6 +96,8 @@ class Engine:
         self.generations = Generations(spec.parallel, max_sequences, self.suspects, self._send)
         self.keeper = Keeper(spec, self.lifecycle, self.generations, listener=self, comes_back=comes_back, first=first)
         self._stall = StallWatch()
+        self._standstill = Standstill()
+        self._watchdog = Watchdog(stall_timeout, self._gets_nowhere, self.keeper.kill) if stall_timeout else None
         self._observer = observer
         self._watcher: Watcher | None = None
         self._told_loading = loading
@@ -127,6 +135,14 @@ class Engine:
     def stalled(self) -> str | None:
         """What is wrong with a READY engine that has work and takes no step; None: nothing is."""
         return self._stall.problem() if self.info and self.generations.computing else None
+
+    @property
+    def pause(self) -> Pause | None:
+        """While no process is there and the next is to be started after a pause."""
+        seconds = self.lifecycle.resumes - time.monotonic()
+        if self.state is not EngineState.RESTARTING or seconds <= 0:
+            return None
+        return Pause(self.keeper.backoff.quick_failures, seconds)
 
     @property
     def progress(self) -> LoadProgress | None:
@@ -281,9 +297,13 @@ class Engine:
         """See Listener."""
         if self._watcher:
             self._send(messages.Watch(True))
+        if self._watchdog:
+            self._watchdog.start()
 
     def lost(self) -> None:
         """See Listener."""
+        if self._watchdog:
+            self._watchdog.stop()
         if self._watcher:
             self._watcher.lost()
         if self._observer:
@@ -293,6 +313,14 @@ class Engine:
         """See Listener."""
         if self._observer:
             self._observer.engine_restarted()
+
+    def _gets_nowhere(self, patience: float) -> str | None:
+        """See Watchdog. What takes steps is not looked at here: they are told."""
+        at_work = self.keeper.process.progress() if self.keeper.process else {}
+        preparing = {lane: found for lane, found in at_work.items() if lane != ENGINE_THREAD}
+        if (seconds := self._standstill.longest(preparing)) > patience:
+            return f"The engine has been at one piece of a request's preparation for {seconds:.0f} seconds."
+        return self._stall.problem(patience) if self.generations.computing else None
 
     def _accepted(self, message: messages.Accepted) -> None:
         if not self.generations.computing:

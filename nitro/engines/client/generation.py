@@ -8,7 +8,7 @@ from nitro.engines.media import MediaKind
 from nitro.engines.messages import Accepted
 from nitro.engines.shares import NOBODYS, Share
 from nitro.engines.types import Admission, Output
-from nitro.errors import EngineError, PromptRejected, SchemaViolated, SequenceFailed
+from nitro.errors import EngineError, PromptRejected, RequestTooLarge, SchemaViolated, SequenceFailed
 
 MAX_BURST = 32  # outputs in a burst: a request of a thousand sequences must not hold the event loop
 
@@ -168,6 +168,8 @@ class Generation:
 
 def _failure(output: Output) -> EngineError:
     error = output.error or "The engine failed."
+    if output.too_large:
+        return RequestTooLarge(error)
     if output.schema_violated:
         return SchemaViolated(error, output.param)
     return PromptRejected(error, output.param) if output.param else SequenceFailed(error)

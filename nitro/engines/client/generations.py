@@ -12,7 +12,7 @@ from nitro.engines.client.suspects import Suspects
 from nitro.engines.shares import NOBODYS, Share
 from nitro.engines.types import StepRecord
 from nitro.engines.work import EncodedEmbeddingWork, EncodedWork
-from nitro.errors import EngineBusy, EngineDied, EngineError, PromptRejected, PromptTooLong
+from nitro.errors import EngineBusy, EngineDied, EngineError, PromptRejected, PromptTooLong, RequestTooLarge
 from nitro.system.frames import WireMessage
 
 MOST_USERS = 16  # with a full queue at once
@@ -142,7 +142,8 @@ class Generations:
 
     def rejected(self, message: messages.Rejected) -> None:
         """A request cannot run."""
-        self._fail(message.id, PromptRejected(message.message, message.param))
+        said, param = message.message, message.param
+        self._fail(message.id, RequestTooLarge(said) if message.too_large else PromptRejected(said, param))
 
     def too_long(self, message: messages.TooLong) -> None:
         """A request does not fit into the context."""
@@ -166,7 +167,7 @@ class Generations:
     def embedding_failed(self, message: messages.EmbeddingFailed) -> None:
         """A step failed."""
         if embedding := self.embeddings.get(message.id):
-            embedding.failed(message.message)
+            embedding.failed(message)
 
     def step(self, message: messages.Step) -> None:
         """A step has ended."""

@@ -1,7 +1,8 @@
 """Keeps an engine process alive: starts one after another, for ever, after pauses that grow (`backoff.py`).
 
 A process that is killed while it loads has done nothing wrong: another one loads at once, and what waits waits on. If
-that one is killed as well, the reason may lie with the model, such as the memory that it takes.
+that one is killed as well, the reason may lie with the model. One that the system has ended for want of memory is not
+tried again at once: it would take as much.
 
 Requests that a process was at work on when it died are not to be sent again; what is there at two deaths is refused for
 a while (`suspects.py`). All other requests may be sent again.
@@ -22,7 +23,7 @@ from nitro.engines.client.process import EngineProcess
 from nitro.engines.client.spawn import SpawnedEngine
 from nitro.engines.client.state import EngineState, Lifecycle
 from nitro.engines.types import EngineSpec, LoadProgress
-from nitro.errors import EngineDown
+from nitro.errors import EngineDown, EngineOutOfMemory
 from nitro.system.child_process import SCARCE
 from nitro.system.frames import WireMessage
 
@@ -57,7 +58,12 @@ class _Death(NamedTuple):
     ready: bool = False  # whether its model was loaded
     lived: float = 0.0  # seconds since then
     killed: bool = False  # by SIGKILL, which is no fault of its own
+    lacked_memory: bool = False  # the system ended it for that
     out_of_resources: bool = False  # this server is short of what a process needs; no engine is to blame
+
+    def error(self, again: float | None = None) -> EngineDown:
+        """What those are told that wanted it."""
+        return (EngineOutOfMemory if self.lacked_memory else EngineDown)(self.reason, again)
 
 
 class Keeper:
@@ -106,10 +112,16 @@ class Keeper:
         if self.process is not None:
             self.process.send(message)
 
+    def kill(self, why: str) -> None:
+        """End the process, though it takes its requests; they are told why."""
+        if self.process:
+            self._problem = why
+            self.process.abandon()
+
     async def close(self) -> None:
         """End the process, and start no other."""
         if self._first:
-            self._first.child.end()
+            spawn.end(self._first)
         if self._task:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -135,7 +147,7 @@ class Keeper:
             final = self._is_final(death)
             self._handle_death(death, resumes, None if final else pause + self._lifecycle.load_seconds)
             if final:
-                self._lifecycle.stop(EngineDown(death.reason))
+                self._lifecycle.stop(death.error())
             else:
                 log.error("%s The next is started in %.1f seconds.", death.reason, pause)
             await self._reap()
@@ -185,7 +197,9 @@ class Keeper:
         ready = self._ready_since > self.started
         lived = time.monotonic() - self._ready_since if ready else 0.0
         reason = self._problem or await self.process.how_it_ended()
-        return _Death(reason, ready, lived, killed=not self._problem and self.process.status == -signal.SIGKILL)
+        lacked = self.process.lacked_memory
+        killed = not self._problem and not lacked and self.process.status == -signal.SIGKILL
+        return _Death(reason, ready, lived, killed, lacked)
 
     def _receive(self, burst: list[messages.FromEngine]) -> None:
         """What the process sent together. Of all of it a generation is told once."""
@@ -217,7 +231,7 @@ class Keeper:
         self.ending = self.process
         self.process = None
         at_work = self.ending.at_work() if self.ending else set()
-        error = EngineDown(death.reason, retry_after)
+        error = death.error(retry_after)
         self._generations.blame(at_work, death.reason)
         self._lifecycle.lost(death.reason, resumes, error)
         self._generations.lost(error)

@@ -5,6 +5,8 @@ To begin and to import is a good part of what the load of a small model takes.
 
 import time
 
+from msgspec.structs import replace
+
 from nitro.engines import messages
 from nitro.engines.client import spawn
 from nitro.engines.client.spawn import SpawnedEngine
@@ -34,18 +36,15 @@ class Spare:
             return None
         spare, self._waiting = self._waiting, None
         if spare.child.process.poll() is not None:
-            _end(spare)
+            spawn.end(spare)
             return None
-        spare.child.send(messages.Load(spec))
-        return SpawnedEngine(spare.child, spare.marks, time.monotonic())
+        try:
+            return spawn.begin_load(replace(spare, since=time.monotonic()), spec)
+        except OSError:  # who starts one anew is told
+            return None
 
     def end(self) -> None:
         """End the process, if there is one."""
         if self._waiting:
-            _end(self._waiting)
+            spawn.end(self._waiting)
             self._waiting = None
-
-
-def _end(spare: SpawnedEngine) -> None:
-    spare.child.end()
-    spare.marks.close()

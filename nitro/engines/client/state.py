@@ -14,6 +14,7 @@ ends makes it well again.
 import asyncio
 import time
 from enum import Enum
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -31,6 +32,13 @@ class EngineState(Enum):
     READY = "ready"
     RESTARTING = "restarting"  # the next process loads, or will be started after a pause
     DOWN = "down"  # for good
+
+
+class Pause(NamedTuple):
+    """Before the next process: how many have failed soon, one after the other, and seconds that are left."""
+
+    failures: int
+    seconds: float
 
 
 class Lifecycle:

@@ -157,6 +157,17 @@ class PrefixCache:
             self._drop(oldest)
         return oldest is not None
 
+    def empty_idle(self) -> bool:
+        """Empty every idle slot. False where all are."""
+        held = self.slots.items()
+        for slot, _, _ in held:
+            self._drop(slot)
+        return bool(held)
+
+    def empty(self, slot: int) -> None:
+        """Empty a busy slot."""
+        self._kv.trim(slot, 0)
+
     def restart(self) -> None:
         """The runner was reset: every slot is empty."""
         self.slots = Slots(self._info.slots)

@@ -3,7 +3,7 @@
 Pure policy: it holds no thread, clock or socket. One step is
 
     batch = scheduler.schedule(budget)
-    runner.submit(batch)          # OutOfKV: batch = scheduler.reclaim_kv(batch), and again
+    runner.submit(batch)          # OutOfKV: batch = scheduler.reclaim_kv(batch), and again; OutOfMemory: relieve
     outputs = scheduler.advance(batch, runner.collect())
 
 What holds between any two calls, for every running sequence:
@@ -20,20 +20,24 @@ room for its tokens and `KV_RESERVE` more, besides what the running ones have re
 whole context, so the oldest sequence always advances. Where several users want the engine, who has had the least of it
 goes before who is older, and one that runs may have to give its place to one that waits (`fair_shares.py`).
 
-Rules with a module of their own: who is older, and when a younger one may go first (`fair_order.py`); what becomes of
-the KV cache (`prefix_cache.py`); who waits for a prefix that is being computed (`inflight_prefixes.py`); which tokens
-are drafted, to be checked together (`draft_policy.py`); where an image may not be cut (`media_borders.py`).
+Rules with a module of their own: who is older, and when a younger one may go first (`fair_order.py`); what gives way
+where a step does not fit (`giving_way.py`); what becomes of the KV cache (`prefix_cache.py`); who waits for a prefix
+that is being computed (`inflight_prefixes.py`); which tokens are drafted, to be checked together (`draft_policy.py`);
+where an image may not be cut (`media_borders.py`).
 """
 
 from bisect import insort
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from heapq import merge
 from math import inf
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from nitro.engines.adapters import AdapterSet
 from nitro.engines.constraints.min_tokens import MinTokensMatcher
 from nitro.engines.runner import Chunk, Result
+from nitro.engines.scheduling import giving_way
 from nitro.engines.scheduling.adapter_turns import AdapterTurns
 from nitro.engines.scheduling.draft_policy import DraftPolicy, draft_limit
 from nitro.engines.scheduling.fair_order import age, may_overtake, order_prompts, overtake
@@ -149,24 +153,15 @@ class Scheduler:
 
         Drafts go first, then an idle slot's cache. Where the pool has room by count, it is the host that has no memory
         for it: then what is offloaded there goes. Else the youngest sequence is preempted: its tokens stay, its KV is
-        computed again. None when there is nothing to free: the one running sequence, now without KV, must `fail`.
+        computed again; where the host has none a second time, when nothing else is computed. None when there is nothing
+        to free: the one running sequence, now without KV, must `fail`.
         """
-        if any(chunk.draft for chunk in batch):
-            for chunk in batch:
-                chunk.draft = []
-            return batch
-        if self.prefixes.reclaim_kv():
-            return batch
-        fits = self.kv_used + sum(chunk.size for chunk in batch) <= self.info.kv_tokens
-        if fits and self.prefixes.reclaim_memory():
-            return batch
-        youngest = self.running[-1]
-        if len(self.running) == 1:
-            assert youngest.slot is not None
-            self._runner.trim(youngest.slot, 0)
-            return None
-        self._preempt(youngest)
-        return [chunk for chunk in batch if chunk.sequence_id != youngest.id]
+        return giving_way.reclaim_kv(self, batch)
+
+    def relieve(self, batch: list[Chunk], lost: Collection[int] | None) -> int | None:
+        """After OutOfMemory, which has emptied these slots or, None, all: the next step asks for less. The sequence
+        that must `fail`, since nothing else is left that could give way; None: none."""
+        return giving_way.relieve(self, batch, lost)
 
     def advance(self, batch: list[Chunk], results: list[Result]) -> list[Output]:
         """The batch was computed: append what was sampled, and end what ended."""
@@ -188,19 +183,19 @@ class Scheduler:
                 outputs.append(self._append(sequence, chunk, result))
         return outputs
 
-    def fail(self, sequence_ids: Iterable[int], error: str) -> list[Output]:
-        """These sequences end with an error; their slots are taken to be empty."""
+    def fail(self, sequence_ids: Iterable[int], error: str, too_large: bool = False) -> list[Output]:
+        """These sequences end with an error; their slots are taken to be empty. `too_large`: see Output."""
         outputs = []
         for sequence_id in sequence_ids:
             sequence = self._by_id[sequence_id]
             sequence.computed = 0
-            outputs.append(self._fail(sequence, error))
+            outputs.append(replace(self._fail(sequence, error), too_large=too_large))
         return outputs
 
     def restart(self) -> None:
         """The runner was reset: every slot is empty, and what ran is computed again from its tokens."""
         for sequence in reversed(self.running.copy()):
-            self._preempt(sequence, lost=True)
+            self.preempt(sequence, lost=True)
         self.prefixes.restart()
 
     def _note(self, decoded: bool) -> None:
@@ -246,7 +241,7 @@ class Scheduler:
             sequence = self.shares.gives_way(first, self.running) if self.running else None
             if sequence is None:
                 return
-            self._preempt(sequence, keep=self._reusable(sequence))
+            self.preempt(sequence, keep=self._reusable(sequence))
 
     @property
     def _reserved(self) -> int:
@@ -293,7 +288,7 @@ class Scheduler:
     def _longest_chunk(self, sequence: Sequence) -> int:
         """Tokens of a prompt's next chunk: it ends where a copy is to be made, at the latest."""
         end = min(sequence.next_snapshot, self.in_flight.stops.get(sequence.id, len(sequence.tokens)))
-        count = end - sequence.computed
+        count = min(end - sequence.computed, sequence.longest_chunk)
         if sequence.sampling.prompt_logprobs:
             count = min(count, self.info.attention_tile_rows or MAX_SCORED)
         return self._whole_pieces(sequence, count)
@@ -383,9 +378,9 @@ class Scheduler:
         self.shares.leave(sequence.share)
         self._runner.free_sequence(sequence.id)
 
-    def _preempt(self, sequence: Sequence, keep: int = 0, lost: bool = False) -> None:
-        """Back to the queue, at the place of its age. Its sampler stays, and as much of its KV as `keep` says. `lost`:
-        the runner has none of it."""
+    def preempt(self, sequence: Sequence, keep: int = 0, lost: bool = False) -> None:
+        """One that runs goes back to the queue, at the place of its age. Its sampler stays, and as much of its KV as
+        `keep` says. `lost`: the runner has none of it."""
         if lost:
             sequence.computed = 0
         self._release(sequence, keep)

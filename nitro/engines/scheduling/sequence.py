@@ -10,6 +10,7 @@ from nitro.engines.scheduling.speculation import Drafter
 from nitro.engines.shares import NOBODYS, Share
 from nitro.engines.types import SamplingParams
 
+ALL = 2**62  # tokens; more than there can be
 KV_RESERVE = 256  # tokens of KV that are kept free for what a sequence may yet generate
 
 
@@ -43,6 +44,9 @@ class Sequence:
     scored: int = field(init=False, default=0)  # tokens of the prompt whose logprobs have gone out
     overtaken: int = field(init=False, default=0)  # times that a younger one went first
     leader: int | None = field(init=False, default=None)  # the sequence whose prefix it has waited for
+    alone: bool = field(init=False, default=False)  # there is no memory to compute it beside others
+    denied: bool = field(init=False, default=False)  # the host had no memory for its KV beside others, the last time
+    longest_chunk: int = field(init=False, default=ALL)  # tokens of its prompt that there is memory for at a time
     age: tuple[int, int] = field(init=False, default=(0, 0))  # round and number; smaller is older
 
     def __post_init__(self) -> None:
@@ -61,7 +65,9 @@ class Sequence:
 
     @property
     def reserve(self) -> int:
-        """KV tokens to keep free for it: what it has, and some of what it may yet generate."""
+        """KV tokens to keep free for it: what it has, and some of what it may yet generate; all if it is `alone`."""
+        if self.alone:
+            return ALL
         return len(self.tokens) + min(self.max_tokens - self.generated, KV_RESERVE)
 
     @property

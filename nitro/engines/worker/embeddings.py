@@ -13,6 +13,7 @@ from typing import cast
 
 from nitro.engines import messages
 from nitro.engines.embedder import Embedder, LanedEmbedder, Pair, Scorer
+from nitro.engines.memory_faults import is_shortage
 from nitro.engines.scheduling.embedding_queue import EmbeddingQueue, Piece
 from nitro.engines.scheduling.step_budget import StepBudget
 from nitro.engines.worker import vectors
@@ -105,8 +106,12 @@ class Embeddings:
         except Exception as error:
             if is_paused:  # it is no fault of what is embedded
                 raise
-            log.exception("a step of embeddings raised; its requests fail")
-            return self._failed({piece.request for piece in pieces}, f"The engine failed: {error!r}")
+            log.exception("a step of embeddings raised")
+            requests = list(dict.fromkeys(piece.request for piece in pieces))
+            if len(requests) == 1:
+                return self._failed(set(requests), f"The engine failed: {error!r}", is_shortage(error))
+            each = ([piece for piece in pieces if piece.request == request] for request in requests)
+            return [told for alone in each for told in self.compute(alone, meanwhile)]  # it may be the fault of one
         self._budget.observe(sum(len(piece.tokens) for piece in pieces), time.monotonic() - started - paused)
         return self._told(pieces, pooled)
 
@@ -139,7 +144,7 @@ class Embeddings:
                 raise
             log.exception("a step of embeddings raised; its requests fail")
             failed = {piece.request for piece in under_way.values()}
-            tell(len(under_way), self._failed(failed, f"The engine failed: {error!r}"))
+            tell(len(under_way), self._failed(failed, f"The engine failed: {error!r}", is_shortage(error)))
 
     def _computed(self, pieces: list[Piece], pause: Callable[[], None]) -> list[bytes]:
         if self._runner.info.rerank:
@@ -172,7 +177,7 @@ class Embeddings:
             told += self._failed({id}, message)
         return told
 
-    def _failed(self, ids: set[int], message: str) -> list[WireMessage]:
+    def _failed(self, ids: set[int], message: str, too_large: bool = False) -> list[WireMessage]:
         for id in ids:
             self.abort(id)
-        return [messages.EmbeddingFailed(id, message) for id in sorted(ids)]
+        return [messages.EmbeddingFailed(id, message, too_large) for id in sorted(ids)]

@@ -8,13 +8,15 @@ from __future__ import annotations
 import logging
 import queue
 import time
+import traceback
 from functools import partial
 from itertools import chain, islice
 from typing import Protocol
 
 from nitro.engines import messages
-from nitro.engines.crash_marks import CrashMarks
-from nitro.engines.runner import Chunk, ModelRunner, OutOfKV, Result, StepFailed
+from nitro.engines.crash_marks import ENGINE_THREAD, CrashMarks
+from nitro.engines.memory_faults import is_shortage
+from nitro.engines.runner import Chunk, ModelRunner, OutOfKV, OutOfMemory, Result, StepFailed
 from nitro.engines.scheduling.embedding_queue import Piece
 from nitro.engines.scheduling.scheduler import Scheduler
 from nitro.engines.scheduling.sequence import Sequence
@@ -30,7 +32,6 @@ from nitro.system.frames import WireMessage
 
 log = logging.getLogger("nitro.engine")
 
-ENGINE_THREAD = 0  # its lane in CrashMarks
 SIGN_OF_LIFE = 5.0  # seconds of a step of embeddings after which the server is told that it goes on
 
 
@@ -119,7 +120,13 @@ class EngineLoop:
     def _rest(self) -> None:
         """Nothing runs or waits."""
         self._marks.write(ENGINE_THREAD)
-        self.runner.release_idle_memory()
+        try:
+            self.runner.release_idle_memory()
+        except Exception as error:
+            if not is_shortage(error):
+                raise
+            self.runner.reset()
+            self._scheduler.restart()
         self.slot_reports.tell()
 
     def _embed(self) -> None:
@@ -215,19 +222,36 @@ class EngineLoop:
                 smaller = scheduler.reclaim_kv(batch)
                 if smaller is None:
                     error = "The KV pool has no room left for this request alone."
-                    raise _StepLost(batch, scheduler.fail([chunk.sequence_id for chunk in batch], error)) from None
+                    ids = [chunk.sequence_id for chunk in batch]
+                    raise _StepLost(batch, scheduler.fail(ids, error, too_large=True)) from None
                 batch = smaller
+            except OutOfMemory as shortage:
+                raise _StepLost(batch, self._relieve(batch, shortage)) from None
             except StepFailed as failure:
                 log.error("a step failed: %s", failure)
                 failed = [chunk.sequence_id for chunk in batch if chunk.slot in failure.slots]
                 raise _StepLost(batch, scheduler.fail(failed, str(failure))) from None
             except Exception as error:
+                if is_shortage(error):
+                    traceback.clear_frames(error.__traceback__)  # which hold what was computed
+                    raise _StepLost(batch, self._relieve(batch, OutOfMemory(str(error), None))) from None
                 log.exception("a step raised; its sequences fail, the others are computed again")
                 outputs = scheduler.fail([chunk.sequence_id for chunk in batch], f"The engine failed: {error!r}")
                 self.runner.reset()
                 scheduler.restart()
                 raise _StepLost(batch, outputs) from None
         return [], []
+
+    def _relieve(self, batch: list[Chunk], shortage: OutOfMemory) -> list[Output]:
+        """The next step asks for less, or the one that asks for too much fails."""
+        log.warning("a step of %d sequences finds no memory: %s", len(batch), shortage)
+        if shortage.lost is None:
+            self.runner.reset()
+        failed = self._scheduler.relieve(batch, shortage.lost)
+        if failed is None:
+            return []
+        error = f"There is no memory for this request, though nothing else is computed. {shortage}"
+        return self._scheduler.fail([failed], error, too_large=True)
 
     def _guess(self) -> None:
         """Let the draft model guess what the scheduler has asked of it."""

@@ -19,7 +19,7 @@ import socket
 import sys
 from functools import partial
 
-from nitro.engines import messages
+from nitro.engines import last_words, messages
 from nitro.engines.backends import loading
 from nitro.engines.crash_marks import CrashMarks
 from nitro.engines.runner import LoadError
@@ -72,4 +72,6 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     connection, memory = map(int, sys.argv[1:3])
-    serve(socket.socket(fileno=connection), CrashMarks(memory))
+    marks = CrashMarks(memory)
+    last_words.OF_THIS_PROCESS.write_to(marks)
+    serve(socket.socket(fileno=connection), marks)

@@ -16,6 +16,7 @@ import threading
 
 from nitro.engines import messages
 from nitro.engines.crash_marks import LANES, CrashMarks
+from nitro.engines.memory_faults import is_shortage
 from nitro.engines.worker.commands import AbortSequences, AddEmbedding, AddSequences
 from nitro.engines.worker.jobs import Abandoned, Job, JobResult, Lane, Rejection, brief
 from nitro.engines.worker.loop import Inbox
@@ -67,6 +68,7 @@ class Preparers:
             self._marks.write(number, [job.id])
             while job.id in self._wanted:
                 next_lane = self._run_slice(job)
+                self._marks.beat(number)
                 if next_lane is None:
                     break
                 if next_lane != lane or not jobs.empty():
@@ -87,7 +89,8 @@ class Preparers:
             self._reject(job, rejection.answer)
         except BaseException as error:
             log.exception("a request could not be made ready")
-            self._reject(job, messages.Rejected(job.id, f"The request could not be made ready: {brief(error)}"))
+            problem = f"The request could not be made ready: {brief(error)}"
+            self._reject(job, messages.Rejected(job.id, problem, too_large=is_shortage(error)))
         return None
 
     def _hand_over(self, job: Job, prepared: JobResult) -> None:

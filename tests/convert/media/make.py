@@ -1,19 +1,18 @@
-"""Tiny random models that see, as transformers writes them, their logits for a prompt with pictures, and their GGUFs by
-llama.cpp's converter: `make.py CONVERTER FOLDER KIND…`, in the converter's environment.
+"""Tiny random models that see or hear, as transformers writes them, and their GGUFs by llama.cpp's converter:
+`make.py CONVERTER FOLDER KIND…`, in the converter's environment.
 
 FOLDER has `tokenizer.json`, `tokenizer_config.json`, and `prompt.npz`: `before`, `after` (token ids) and, by the kind's
-name, pictures (uint8 [pictures, height, width, 3]), which are as large as the model wants them.
+name, pictures (uint8 [pictures, height, width, 3]), which are as large as the model wants them, or sounds (int16
+[sounds, samples], at 16 kHz). What transformers computes with these folders is compute.py's.
 """
 
 import json
 import runpy
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 
@@ -24,10 +23,12 @@ TEXT = {
     **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 2048},
 }
 ENDS = {"bos_token_id": 1, "eos_token_id": 2}
-# by kind: what stands before a medium, in each of its rows, and behind it
-PLACES: dict[str, tuple[list[int], int, list[int]]] = {"qwen2vl": ([3], 5, [4]), "gemma3": ([11], 13, [12])}
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]  # Qwen2-VL's
 PATCH, MERGED = 14, 2
+WHISPER = {
+    **{"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 128, "sampling_rate": 16000},
+    **{"hop_length": 160, "chunk_length": 30, "n_fft": 400},
+}
 PREPROCESSORS: dict[str, dict[str, Any]] = {
     "qwen2vl": {
         **{"image_processor_type": "Qwen2VLImageProcessor", "image_mean": MEAN, "image_std": STD, "merge_size": MERGED},
@@ -41,6 +42,7 @@ PREPROCESSORS: dict[str, dict[str, Any]] = {
         **{"image_processor_type": "SmolVLMImageProcessor", "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
         **{"size": {"longest_edge": 112}, "max_image_size": {"longest_edge": 56}, "do_image_splitting": True},
     },
+    "qwen2audio": WHISPER,
 }
 
 
@@ -78,46 +80,22 @@ def smolvlm() -> Any:
     return transformers.SmolVLMForConditionalGeneration(config)
 
 
-def seen(kind: str, pictures: np.ndarray) -> tuple[dict[str, torch.Tensor], int]:
-    """What the model gets beside ids, and the rows of a picture."""
-    values = pictures.astype(np.float32) / 255
-    about = PREPROCESSORS[kind]
-    values = (values - np.float32(about["image_mean"])) / np.float32(about["image_std"])
-    values = values.transpose(0, 3, 1, 2)
-    if kind == "gemma3":
-        return {"pixel_values": torch.tensor(values)}, about["image_seq_length"]
-    count, colours, height, width = values.shape
-    rows, columns = height // PATCH, width // PATCH
-    # every picture as two frames; patches in the order in which four become one
-    shape = (count, colours, rows // MERGED, MERGED, PATCH, columns // MERGED, MERGED, PATCH)
-    patches = values.reshape(shape).transpose(0, 2, 5, 3, 6, 1, 4, 7)
-    patches = np.repeat(patches[..., None, :, :], 2, axis=-3)
-    grid = torch.tensor([[1, rows, columns]] * count)
-    return (
-        {"pixel_values": torch.tensor(patches.reshape(count * rows * columns, -1)), "image_grid_thw": grid},
-        rows * columns // MERGED**2,
-    )
+def qwen2audio() -> Any:
+    """Whisper's encoder, two of whose positions are a row. Its tower has three layers, as above."""
+    tower = {"num_mel_bins": 128, "max_source_positions": 1500, "model_type": "qwen2_audio_encoder", "d_model": 32}
+    tower |= {"encoder_layers": 3, "encoder_attention_heads": 2, "encoder_ffn_dim": 64}
+    text = {**TEXT, **ENDS, "model_type": "qwen2", "tie_word_embeddings": False}
+    config = transformers.Qwen2AudioConfig(audio_config=tower, text_config=text, audio_token_index=9)
+    return transformers.Qwen2AudioForConditionalGeneration(config)
 
 
-KINDS = {"qwen2vl": qwen2vl, "gemma3": gemma3, "smolvlm": smolvlm}
+KINDS = {"qwen2vl": qwen2vl, "gemma3": gemma3, "smolvlm": smolvlm, "qwen2audio": qwen2audio}
 TEXT_CLASSES = {"smolvlm": "VLlama3ForCausalLM"}  # as the hub's folders name them
 SURE = {"gemma3": 0.25}  # of those whose last layer is the first: one of 1 would be sure of every token
 
 
-def asked(kind: str, prompt: Mapping[str, np.ndarray]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The ids of the whole prompt, [1, ids], and what the model gets beside them."""
-    more, rows = seen(kind, prompt[kind])
-    before, place, behind = PLACES[kind]
-    medium = [*before, *[place] * rows, *behind]
-    ids = [*prompt["before"], *(medium * len(prompt[kind])), *prompt["after"]]
-    given = torch.tensor([list(map(int, ids))])
-    if kind == "gemma3":
-        more["token_type_ids"] = (given == place).long()
-    return given, more
-
-
 def make(kind: str) -> None:
-    """The checkpoint in a folder of its kind, with the logits after each token of `after`."""
+    """The checkpoint in a folder of its kind."""
     torch.manual_seed(0)
     model = KINDS[kind]().float().eval()
     with torch.no_grad():
@@ -125,6 +103,8 @@ def make(kind: str) -> None:
             if weights.ndim >= 2:
                 spread = SURE.get(kind, 1.0) if "embed_tokens" in name else (2.0 / weights[0].numel()) ** 0.5
                 weights.normal_(0, spread)
+            else:  # norms and biases
+                weights.add_(torch.randn_like(weights) / 8)
     folder = FOLDER / kind
     model.save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
@@ -134,13 +114,6 @@ def make(kind: str) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSORS[kind]))
     for file in FOLDER.glob("tokenizer*.json"):
         shutil.copy(file, folder)
-    prompt = np.load(FOLDER / "prompt.npz")
-    if kind not in PLACES:  # SmolVLM, whose rows stand among texts that its processor writes
-        return
-    given, more = asked(kind, prompt)
-    with torch.inference_mode():
-        logits = model(input_ids=given, attention_mask=torch.ones_like(given), **more).logits[0]
-    np.save(folder / "logits.npy", logits[-len(prompt["after"]) :].numpy())
 
 
 def convert(kind: str, *options: str) -> None:

@@ -15,6 +15,7 @@ from nitro.engines.runner import Chunk
 # llama_decode's return codes (llama.h:994)
 DECODED = 0
 NO_KV_SLOT = 1
+FATAL = -2  # and below: no memory for the graph, or a device that cannot compute it, of which Metal's may lack memory
 
 
 class Decoder:

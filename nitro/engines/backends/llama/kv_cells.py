@@ -7,10 +7,11 @@ import llama_cpp.llama_cpp as lib
 
 
 def save(context: Any, sequence: int) -> Any:
-    """A copy of what a sequence holds, as an array of bytes; None where llama.cpp cannot make one."""
+    """A copy of what a sequence holds, as an array of bytes; None where llama.cpp cannot make one, or there is no
+    memory for it."""
     size = lib.llama_state_seq_get_size(context, sequence)
-    state = (ctypes.c_uint8 * size)()
-    return state if lib.llama_state_seq_get_data(context, state, size, sequence) == size else None
+    state = _bytes(size)
+    return state if state and lib.llama_state_seq_get_data(context, state, size, sequence) == size else None
 
 
 def restore(context: Any, sequence: int, state: Any) -> bool:
@@ -21,10 +22,10 @@ def restore(context: Any, sequence: int, state: Any) -> bool:
 
 def save_all(context: Any) -> Any:
     """A copy of what all sequences hold, shared cells and those outside a window as well, as an array of bytes; None
-    where llama.cpp cannot make one."""
+    where llama.cpp cannot make one, or there is no memory for it."""
     size = lib.llama_state_get_size(context)
-    state = (ctypes.c_uint8 * size)()
-    return state if lib.llama_state_get_data(context, state, size) == size else None
+    state = _bytes(size)
+    return state if state and lib.llama_state_get_data(context, state, size) == size else None
 
 
 def restore_all(context: Any, state: Any) -> bool:
@@ -41,3 +42,10 @@ def clear(context: Any, sequence: int) -> None:
 def held(context: Any, sequence: int) -> int:
     """Tokens in the sequence."""
     return int(lib.llama_memory_seq_pos_max(lib.llama_get_memory(context), sequence)) + 1
+
+
+def _bytes(size: int) -> Any:
+    try:
+        return (ctypes.c_uint8 * size)()
+    except MemoryError:
+        return None

@@ -10,6 +10,7 @@ from llama_cpp._ggml import libggml
 
 from nitro.engines.hardware.libraries import Build, Device
 from nitro.engines.hardware.memory import MIB
+from nitro.engines.last_words import OF_THIS_PROCESS
 from nitro.system import packages
 
 log = logging.getLogger("llama.cpp")
@@ -38,6 +39,7 @@ class Log:
         """Keep a line, and pass it on to Python's log."""
         if level == ERROR:
             self.last_error = line.strip().rstrip(".") + "."
+            OF_THIS_PROCESS.note(line)
             self.first_error = self.first_error or PLACE.sub("", self.last_error)
         if len(self.text) < MAX_KEPT:
             self.text += line
@@ -76,6 +78,18 @@ def _on_line(level: int, text: bytes, _: Any) -> None:
 
 _callback = lib.llama_log_callback(_on_line)  # kept: llama.cpp holds a pointer to it
 lib.llama_log_set(_callback, ctypes.c_void_p(0))
+
+
+def _on_abort(message: bytes) -> None:
+    """ggml is about to end the process, as where CUDA has no memory (ggml.c, ggml_abort)."""
+    text = message.decode(errors="replace").strip()
+    OF_THIS_PROCESS.note(text)
+    log.error("%s", text)
+
+
+_abort_callback = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(_on_abort)  # kept, too
+if hasattr(libggml, "ggml_set_abort_callback"):
+    libggml.ggml_set_abort_callback(_abort_callback)
 
 
 def capture_log() -> Log:

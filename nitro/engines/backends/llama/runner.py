@@ -24,14 +24,14 @@ from nitro.engines.backends.llama.adapters import LlamaAdapters
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.causal_embedder import CausalEmbedder
 from nitro.engines.backends.llama.context import CPU_TILE, STEP_TOKENS, LlamaContext
-from nitro.engines.backends.llama.decoder import DECODED, NO_KV_SLOT, Decoder
+from nitro.engines.backends.llama.decoder import DECODED, FATAL, NO_KV_SLOT, Decoder
 from nitro.engines.backends.llama.draft_model import DraftModel
 from nitro.engines.backends.llama.library import VERSION
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.backends.llama.slot_kv import PoolKV, StreamKV
 from nitro.engines.backends.registry import LLAMA
 from nitro.engines.hardware import memory
-from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
+from nitro.engines.runner import Chunk, LoadError, OutOfKV, OutOfMemory, Result, StepFailed
 from nitro.engines.scheduling import speculation
 from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, Pooling, SamplingParams
 from nitro.gguf import split_files
@@ -95,19 +95,24 @@ class LlamaRunner:
         sampler.prepare(sampling, self._model.vocab, self.info.context)
 
     def submit(self, batch: list[Chunk]) -> None:
-        """Compute the batch. Raises OutOfKV; StepFailed for all of the batch."""
-        self._kv.place(batch)
-        self._adapters.apply(self._context, batch[0].adapters)
-        code = self._decoder.compute(batch, self._kv)
+        """Compute the batch. Raises OutOfKV; OutOfMemory; StepFailed for all of the batch."""
+        try:
+            self._kv.place(batch)
+            self._adapters.apply(self._context, batch[0].adapters)
+            code = self._decoder.compute(batch, self._kv)
+        except LoadError as error:  # the KV cache was to be larger, and now there is none
+            raise OutOfMemory(str(error), None) from None
         if code == NO_KV_SLOT and not (self._model.stateful and any(chunk.media for chunk in batch)):
             for chunk in batch:  # what an earlier call computed, which a recurrent state does not forget
                 self._kv.reject(chunk.slot, chunk.start)
             raise OutOfKV
         if code != DECODED:
-            # what was computed of the batch stays in the cache, and nothing tells whose fault it was
+            message = f"llama.cpp could not compute the step (code {code}). {self._model.log.last_error}".rstrip()
+            if code <= FATAL:
+                # what was computed of the batch has stayed in the cache
+                raise OutOfMemory(message, [chunk.slot for chunk in batch if not self._goes_back(chunk)])
             for chunk in batch:
                 self._kv.clear(chunk.slot)
-            message = f"llama.cpp could not compute the step (code {code}). {self._model.log.last_error}".rstrip()
             raise StepFailed([chunk.slot for chunk in batch], message)
         self._batch = batch
 
@@ -211,6 +216,10 @@ class LlamaRunner:
     def _logits(self, row: int) -> Any:
         """The model's own, of a row of the batch: float32 [vocabulary], valid until the next step."""
         return np.ctypeslib.as_array(lib.llama_get_logits_ith(self._context.pointer, row), (self.info.vocabulary,))
+
+    def _goes_back(self, chunk: Chunk) -> bool:
+        """Have its slot as it was before the chunk. False where it cannot be; it is empty then."""
+        return self._kv.trim(chunk.slot, chunk.start) == chunk.start
 
     def _draw(self, chunk: Chunk, row: int) -> list[int] | None:
         """What follows a row of the batch; None where the logits or the sequence's grammar leave nothing."""

@@ -21,6 +21,8 @@ from mlx_lm.models.cache import (
     _BaseCache,
 )
 
+from nitro.engines.memory_faults import is_shortage
+
 Caches = list[Any]  # one per layer
 T = TypeVar("T")
 
@@ -128,6 +130,17 @@ def state_bytes(caches: Caches) -> int:
 def arrays(caches: Caches) -> list[Any]:
     """What must be evaluated for the caches to hold what was computed."""
     return [cache.state for cache in _flat(caches)]
+
+
+def settle(caches: Caches) -> bool:
+    """Begin to compute what they hold. False where there is no memory for it."""
+    try:
+        mx.async_eval(arrays(caches))
+    except Exception as error:
+        if is_shortage(error):
+            return False
+        raise
+    return True
 
 
 def _flat(caches: Caches) -> list[Any]:

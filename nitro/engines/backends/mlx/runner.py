@@ -31,6 +31,7 @@ from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.opening import open_model
 from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
 from nitro.engines.backends.mlx.self_test import try_out
+from nitro.engines.backends.mlx.step_memory import StepMemory
 from nitro.engines.backends.mlx.vision import parts
 from nitro.engines.backends.mlx.vision.whole_runs import WholeRuns
 from nitro.engines.backends.registry import MLX
@@ -80,6 +81,7 @@ class MlxRunner:
         if self._draft:
             self._draft.max_tokens = self.info.kv_tokens
         self.info = replace(self.info, adapters=list(map(self._adapters.load, spec.adapter_sources)))
+        self._memory = StepMemory(self._model.network, self._trial.token_bytes, bool(library.gpu_kind()))
         self._max_padding = min(_size(self._model) // self._trial.token_bytes, self.info.kv_tokens // 4)
 
     # The contract
@@ -89,9 +91,10 @@ class MlxRunner:
 
     def submit(self, batch: list[Chunk]) -> None:
         """Groups go on, the other chunks are computed slot by slot, and what samples forms groups again. Nothing is
-        waited for. Raises OutOfKV."""
+        waited for. Raises OutOfKV, OutOfMemory."""
         if sum(self._held.values()) + sum(chunk.size for chunk in batch) > self.info.kv_tokens:
             raise OutOfKV
+        self._memory.check(batch)
         going_on = self._continue(batch)
         started = [chunk for chunk in batch if chunk.slot not in going_on]
         for chunk in started:
@@ -161,7 +164,8 @@ class MlxRunner:
         caches = self._look(src) if self._whole_runs.allow(src, length) else None
         if caches is None or not 0 < length <= self._held[src] or not kv_cache.cut(caches, self._held[src] - length):
             return 0
-        mx.async_eval(kv_cache.arrays(caches))  # until then they refer to all of the source
+        if not kv_cache.settle(caches):  # until then they refer to all of the source
+            return 0
         self._caches[dst] = caches
         self._held[dst] = length
         self._whole_runs.keep(dst, length, src)

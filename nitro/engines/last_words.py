@@ -1,0 +1,33 @@
+"""What a library says of a fault that may end this process, where the server finds it when the process is gone."""
+
+import time
+
+from nitro.engines.crash_marks import MAX_WORDS, CrashMarks
+
+TOGETHER = 1.0  # seconds within which several lines are of one fault
+
+
+class LastWords:
+    """Of one process. Any thread may call `note`, also from inside a library that is about to end the process."""
+
+    def __init__(self) -> None:
+        self._marks: CrashMarks | None = None
+        self._text = ""
+        self._at = 0.0
+
+    def write_to(self, marks: CrashMarks) -> None:
+        """Keep them there from now on."""
+        self._marks = marks
+
+    def note(self, line: str) -> None:
+        """One line. The first lines of a fault stay: they say most."""
+        now = time.monotonic()
+        line = line.strip().rstrip(".")
+        together = self._text and now - self._at < TOGETHER
+        self._text = f"{self._text}; {line}"[:MAX_WORDS] if together else line
+        self._at = now
+        if self._marks:
+            self._marks.say(self._text, now)
+
+
+OF_THIS_PROCESS = LastWords()
