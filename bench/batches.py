@@ -18,9 +18,8 @@ from bench.processes import Server
 from bench.workloads import SERVER
 from nitro.batch_client.files import InputFile
 from nitro.bench import client
-from nitro.bench.client import timed
 from nitro.bench.prompts import Prompts
-from nitro.bench.scenarios import chat
+from nitro.bench.scenarios import chat, timed
 from nitro.bench.stats import percentile, turns
 from nitro.chat.client import Client
 
