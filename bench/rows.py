@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench import adapters, footprint, http, many_models, peers, pictures, prefix_files, processes, two_users
+from bench import adapters, batches, footprint, http, many_models, peers, pictures, prefix_files, processes, two_users
 from bench.measures import HIGHER_IS_BETTER
 from bench.peers import OURS
 from bench.workloads import DRAFTED, FLOAT32, MLX, OLD, OURSELVES, PAIR, SERVER, SWEEP, UNFLAGGED, WORKLOADS, Workload
@@ -202,6 +202,13 @@ ROWS = {
         ),
         (prefix_files.FIRST, prefix_files.STEP),
         "a system prompt after a restart",
+        extra=True,
+    ),
+    "batch": Row(
+        batches.measured,
+        (Goal(batches.SPEED, 3.0, (SERVER,)), Goal(batches.FIRST, 1.1, (batches.ALONE,))),
+        (batches.SPEED, batches.FIRST),
+        "a batch with one system prompt",
         extra=True,
     ),
     "many-models": Row(

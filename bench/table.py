@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import build_llama_server, kernel_limit, measures, peers, processes, record, report, serve
+from bench import batches, build_llama_server, kernel_limit, measures, peers, processes, record, report, serve
 from bench.kernel_limit import LIMIT
 from bench.peers import OURS, Side
 from bench.rows import ROWS, Outcome, Row
@@ -38,6 +38,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--without", default="", help=f"peers to leave out, such as: {TUNED},{LIMIT}")
     parser.add_argument("--json", type=Path, default=record.FILE, help="where every value goes (bench/results.json)")
     parser.add_argument("--section", default="Table", help="section of bench/results.md to replace (%(default)s)")
+    parser.add_argument("--lines", type=int, default=batches.LINES, help="of a batch (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the prompts (%(default)s)")
     options = parser.parse_args(arguments)
     unknown = set(options.rows.split(",")) - set(ROWS)

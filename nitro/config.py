@@ -133,11 +133,11 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     state: Annotated[
         Path | None,
         Meta(
-            description="Folder where responses and conversations are kept. Default: nitro in the user's state folder "
-            "(~/.local/state)."
+            description="Folder where responses, conversations, files and batches are kept. Default: nitro in the "
+            "user's state folder (~/.local/state)."
         ),
     ] = None
-    no_state: Annotated[bool, Meta(description="Keep no responses and conversations.")] = False
+    no_state: Annotated[bool, Meta(description="Keep no responses, conversations, files and batches.")] = False
     state_days: Annotated[
         int, Meta(ge=1, le=36500, description="Days after which a response that is kept is deleted.")
     ] = 30
@@ -160,6 +160,10 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
             extra={"form": "a number of MiB, or a size such as 20G"},
         ),
     ] = "20G"
+    max_file: Annotated[int, Meta(ge=1, le=2**20, description="Largest file that may be uploaded, in MiB.")] = 512
+    files_size: Annotated[
+        int, Meta(ge=1, le=2**20, description="GiB for all files that are kept; beyond, uploads get status 507.")
+    ] = 8
     record: Annotated[
         Path | None,
         Meta(

@@ -19,7 +19,10 @@ from uvicorn.config import Config
 from nitro import __version__, limits, loading
 from nitro.api.app import make_app
 from nitro.api.auth import Guard
+from nitro.api.batches import serving
+from nitro.api.batches.line_requests import LineRequests
 from nitro.api.connections import Connections
+from nitro.api.files.filing import Filing
 from nitro.api.http_protocol import HttpProtocol, bounded
 from nitro.api.http_server import HttpServer
 from nitro.api.readers import READERS, WARM_UP
@@ -50,6 +53,7 @@ from nitro.service.live.feed import Feed
 from nitro.service.live.requests import Requests
 from nitro.service.live.watches import Watches
 from nitro.service.metrics import Metrics
+from nitro.state.file_store import FileStore
 from nitro.state.store import Store
 from nitro.system import folders, gc_tuning, signals, terminal
 from nitro.system.watched_files import WatchedFiles
@@ -107,6 +111,9 @@ class Server:
         max_body = config.max_body * 2**20
         prefixes = _prefix_folder(config)
         metrics.prefixes = prefixes.usage if prefixes else None
+        files = FileStore(folder, config.state_days, config.files_size * 2**30) if keeps else None
+        queue = (config.parallel, config.max_queue)
+        self.batches = serving.make(files, self.models, *queue, max_body) if files else None
         self.recorder = recorder.make(config.record, config.record_size, config.record_files, config.api_key)
         app = make_app(
             self.models,
@@ -122,7 +129,9 @@ class Server:
             self.live,
             self.keys,
             prefixes,
+            Filing(self.batches, config.max_file * 2**20),
         )
+        self._line_requests = LineRequests(app.inner, self.keys)
         app.proxies = _proxies(config)
         self.files = WatchedFiles()
         self.certificates = self._launch.certificates
@@ -200,6 +209,8 @@ class Server:
         self._kept.start()
         if self.keys:
             await self.keys.ledger.start()
+        if self.batches:
+            self.batches.start(self._line_requests)
         if self.recorder:
             self.recorder.start()
         self.files.start()
@@ -218,6 +229,9 @@ class Server:
             if unix := self._launch.unix:
                 unix.remove()
             await self._kept.close()
+            if self.batches:
+                await self.batches.close()
+                await self.batches.store.close()
             if self.recorder:
                 await self.recorder.close()
             if self.keys:
@@ -236,6 +250,8 @@ class Server:
         self._http.stop()
         self.live.stop()
         self._kept.stop()  # first: what runs in the background has not failed
+        if self.batches:
+            self.batches.stop()
         self.models.stop(ServerClosing("The server is stopping."))
 
     async def _check_template(self) -> None:

@@ -17,7 +17,9 @@ from msgspec.structs import fields
 from nitro.api.anthropic import names as anthropic_names
 from nitro.api.anthropic import requests as anthropic
 from nitro.api.audio import requests as audio
+from nitro.api.batches.bodies import BatchBody
 from nitro.api.body_rewriting import structs_in
+from nitro.api.files.schema import UploadForm
 from nitro.api.llama_server import requests as llama_server
 from nitro.api.names import Harmless, Known, Mapped, Opened, Refused
 from nitro.api.ollama import requests as ollama
@@ -123,6 +125,11 @@ PROTOCOLS: list[Protocol] = [
         },
     ),
     Protocol("Conversations", {"POST /v1/conversations": ConversationBody}),
+    Protocol(
+        "Files and batches",
+        {"POST /v1/files": UploadForm, "POST /v1/batches": BatchBody},
+        about="`POST /v1/files` is a form (`multipart/form-data`): see [batches](batches.md).",
+    ),
     Protocol(
         "llama-server's routes for tokens",
         {"POST /tokenize": llama_server.TokenizeRequest, "POST /detokenize": llama_server.DetokenizeRequest},

@@ -11,7 +11,8 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -166,6 +167,13 @@ def server_process(*arguments: str, **options: Any) -> Iterator[ServerProcess]:
         server.process.stderr.close()
 
 
+def until(holds: Callable[[], object]) -> None:
+    """Ask again and again whether something holds, which nobody tells of."""
+    end = time.monotonic() + CEILING
+    while not holds():
+        assert time.monotonic() < end, "it never holds"
+
+
 def wait_gone(pidfd: int) -> None:
     """Wait until the process behind a pidfd has ended."""
     poll = select.poll()
@@ -175,12 +183,13 @@ def wait_gone(pidfd: int) -> None:
 
 
 def raw_request(
-    url: str, body: bytes, declared: int | None = None, path: str = "/v1/chat/completions"
+    url: str, body: bytes, declared: int | None = None, path: str = "/v1/chat/completions", *headers: str
 ) -> socket.socket:
-    """A request on a socket of our own, to be read or dropped at will. `declared`: a false length of the body."""
+    """A request on a socket of our own, to be read or dropped at will. `declared`: a false length of the body.
+    `headers`: more lines of its head."""
     host, port = url.removeprefix("http://").split(":")
     sock = socket.create_connection((host, int(port)), CEILING)
     length = len(body) if declared is None else declared
-    head = (f"POST {path} HTTP/1.1", f"Host: {host}", f"Content-Length: {length}", "", "")
+    head = (f"POST {path} HTTP/1.1", f"Host: {host}", f"Content-Length: {length}", *headers, "", "")
     sock.sendall("\r\n".join(head).encode() + body)
     return sock

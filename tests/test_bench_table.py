@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import kernel_limit, many_models, measures, peers, pictures, record, report, rows, table, two_users
+from bench import batches, kernel_limit, many_models, measures, peers, pictures, record, report, rows, table, two_users
 from bench.kernel_limit import LIMIT
 from bench.rows import GAP, MEMORY, ROWS, SPEED, START, Goal, Outcome
 from bench.workloads import OLD, SERVER, TUNED, WORKLOADS, Workload
@@ -32,7 +32,7 @@ def speeds(**by_side: list[float]) -> Outcome:
 
 def test_every_row_shows_a_figure_that_can_be_measured() -> None:
     known = {*measures.METRICS, START, MEMORY, rows.FRAMES, rows.FIRST_FRAME, many_models.COLD, many_models.RATE}
-    known |= {pictures.EIGHT, pictures.ONE, pictures.GAP, two_users.LIGHT}
+    known |= {pictures.EIGHT, pictures.ONE, pictures.GAP, two_users.LIGHT, batches.FIRST}
     for name, row in ROWS.items():
         assert row.shown and known >= set(row.shown), name
         assert {goal.metric for goal in row.goals} <= set(row.shown), name

@@ -90,6 +90,8 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--state-size", "state_size", "1", 1, "1000", 1000),
     ("--prefix-cache", "prefix_cache", "kept", Path("kept"), "/no/b", Path("/no/b")),
     ("--prefix-cache-size", "prefix_cache_size", "20G", "20G", "512", "512"),
+    ("--max-file", "max_file", "1", 1, "1000", 1000),
+    ("--files-size", "files_size", "1", 1, "1000", 1000),
     ("--record", "record", "kept", Path("kept"), "/no/b", Path("/no/b")),
     ("--record-size", "record_size", "1", 1, "1000", 1000),
     ("--record-files", "record_files", "1", 1, "100", 100),

@@ -3,6 +3,7 @@ who asks little beside one who asks for much."""
 
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_scheduler import Engine, make_info, prompt
@@ -99,6 +100,48 @@ def test_weights_of_tiers() -> None:
         engine.step()
     shares = {tier: engine.computed[tier] / engine.computed["default"] for tier in tiers}
     assert 2.5 < shares["priority"] < 5 and shares["flex"] < 0.3, shares
+
+
+@pytest.mark.parametrize("tiles", [False, True])
+def test_flex_stands_back_while_a_prompt_of_others_is_computed(tiles: bool) -> None:
+    """Their first token comes as early as without it; its own work goes on in between."""
+    alone, beside = (SharedEngine(large(parallel=4, attention_tile_rows=32 if tiles else 0)) for _ in range(2))
+    for number in range(12):
+        beside.ask("batch", prompt(40, number), 400, "flex")
+    for _ in range(30):
+        beside.step()
+    for number in range(5):
+        tokens = [50 + number] * 300
+        first = [steps_until(each, each.ask("somebody", tokens, 10), begun=True) for each in (alone, beside)]
+        assert first[0] == first[1]
+        before = beside.computed["batch"]
+        for each in (alone, beside):
+            steps_until(each, max(each.told))
+        assert beside.computed["batch"] > before, "it decodes beside their answer"
+
+
+def test_flex_gets_its_share_of_an_engine_that_computes_nothing_but_prompts() -> None:
+    engine = SharedEngine(large(parallel=4))
+    for number in range(4):
+        engine.ask("batch", prompt(40, number), 900, "flex")
+    for number in range(400):
+        engine.ask("somebody", [number % 200, number // 200] + [7] * 298, 1)
+    while engine.computed["somebody"] < 60_000:
+        engine.step()
+    assert engine.computed["batch"] > 60_000 / 16 / 2
+
+
+def test_steps_are_short_where_somebody_waits_or_may_come() -> None:
+    engine = SharedEngine(large(parallel=4))
+    shares, running = engine.scheduler.shares, lambda: engine.scheduler.running
+    assert not shares.in_a_hurry(running())
+    engine.ask("batch", [1] * 300, 400, "flex")
+    engine.step()
+    assert shares.in_a_hurry(running()), "somebody may come"
+    engine.ask("somebody", [2] * 300, 10)
+    assert not shares.in_a_hurry(running()), "nobody waits for what flex decodes"
+    steps_until(engine, 2, begun=True)
+    assert shares.in_a_hurry(running())
 
 
 def test_nobody_saves_up_tokens_by_being_away() -> None:

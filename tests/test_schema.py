@@ -74,7 +74,7 @@ def test_capabilities_are_those_of_models(fake_server: RunningServer) -> None:
 
 def test_each_route() -> None:
     models, metrics = Pool(None, None, Limits(0)), Metrics()
-    app = make_app(models, GenerationService(models, Intake(), metrics), Guard(), metrics)._app
+    app = make_app(models, GenerationService(models, Intake(), metrics), Guard(), metrics).inner
     routes = {
         (method.lower(), re.sub(":(path|str)}", "}", route.path))
         for route in app.routes
@@ -128,6 +128,7 @@ NAME_A_MODEL = (
     "/v1/load_lora",
     "/v1/unload_lora",
     "/lora-adapters",
+    "/v1/batches",
 )
 SPEAK = ("/v1/audio/transcriptions", "/v1/audio/translations")
 RANK = ("/v1/rerank", "/v2/rerank", "/v1/reranking", "/v1/score")
@@ -138,6 +139,7 @@ SENT: dict[str, dict[str, Any]] = {
     "/api/chat": SHORT,
     "/api/generate": SHORT,
     **{path: {"file": sound(), "max_tokens": "2"} for path in SPEAK},
+    "/v1/files": {"file": b"{}", "purpose": "batch"},
     "/v1/responses": ITEMS,
     "/v1/responses/input_tokens": ITEMS,
 }

@@ -18,10 +18,11 @@ from nitro.api.responses.keeping import KeptResponse
 from nitro.api.responses.memory import Remembered
 from nitro.errors import StateError
 from nitro.service.events import Started
-from nitro.state import conversations, database, items, recovery, responses, store
+from nitro.state import conversations, items, recovery, responses, store
 from nitro.state.database import Database
 from nitro.state.owners import Owners
 from nitro.state.responses import NewResponse, NotThere
+from nitro.state.schema import RESPONSES
 from nitro.state.store import Store
 
 DAY = 86400
@@ -311,17 +312,16 @@ def test_it_opens_again_where_it_was_left(db, tmp_path):
     other.close()
 
 
-def test_a_change_of_the_tables_happens_once_and_whole(tmp_path, monkeypatch):
+def test_a_change_of_the_tables_happens_once_and_whole(tmp_path):
     first = Database(tmp_path)
     begin(first, "a")
     first.close()
-    more = (*database.CHANGES, "ALTER TABLE responses ADD COLUMN colour TEXT DEFAULT 'red'; NONSENSE;")
-    monkeypatch.setattr(database, "CHANGES", more)
-    broken = Database(tmp_path)
+    more = (*RESPONSES.changes, "ALTER TABLE responses ADD COLUMN colour TEXT DEFAULT 'red'; NONSENSE;")
+    broken = Database(tmp_path, RESPONSES._replace(changes=more))
     with pytest.raises(StateError):
         get(broken, "a")
-    monkeypatch.setattr(database, "CHANGES", (*more[:-1], more[-1].replace("NONSENSE;", "")))
-    second = Database(tmp_path)
+    mended = (*more[:-1], more[-1].replace("NONSENSE;", ""))
+    second = Database(tmp_path, RESPONSES._replace(changes=mended))
     assert second.read(lambda db: db.execute("SELECT colour FROM responses").fetchall()) == [("red",)]
     second.close()
 

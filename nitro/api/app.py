@@ -14,6 +14,9 @@ from nitro.api import live as live_routes
 from nitro.api.anthropic import routes as anthropic
 from nitro.api.audio import routes as audio
 from nitro.api.auth import Guard
+from nitro.api.batches import routes as batches
+from nitro.api.files import routes as files
+from nitro.api.files.filing import Filing
 from nitro.api.first_nitro import routes as first_nitro
 from nitro.api.first_nitro.model import FirstNitro
 from nitro.api.llama_server import adapters as llama_adapters
@@ -44,6 +47,8 @@ from nitro.service.live.watches import Watches
 from nitro.service.metrics import Metrics
 from nitro.service.tokens import TokenService
 
+FORM = 2**21  # bytes of an upload besides the file
+
 
 class _Application(Litestar):
     """Litestar without the plugins for Pydantic and attrs, which it imports wherever those are installed: 70 ms
@@ -68,11 +73,14 @@ def make_app(
     live: Feed | None = None,
     keys: KeyRing | None = None,
     prefixes: PrefixFolder | None = None,
+    filing: Filing | None = None,
 ) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body. `stop`: begins to stop the
     server. `kept`: responses in the background, with the memory of all; None: nothing is kept. Without `embedding`
     nothing is embedded; without `fetching` models neither come nor go; without `recorder` nothing is recorded. `live`:
-    tells what the server is doing. `keys`: of a file. `prefixes`: where they are kept in files."""
+    tells what the server is doing. `keys`: of a file. `prefixes`: where they are kept in files. `filing`: files and
+    batches; None: there are none."""
+    filing = filing or Filing()
     kept = kept or Background(Memory(None), service, served, ResponsesRenderer, 1)
     first = FirstNitro(served, stop, service.strict)
     app = _Application(
@@ -107,6 +115,8 @@ def make_app(
             *conversations.HANDLERS,
             *records.HANDLERS,
             *cache_deletion.HANDLERS,
+            *files.HANDLERS,
+            *batches.HANDLERS,
         ],
         state=State(
             {
@@ -123,6 +133,7 @@ def make_app(
                 "key_ring": keys,
                 "recorder": recorder,
                 "prefixes": prefixes,
+                "filing": filing,
                 "live": live or Feed(Watches(served, metrics), service.requests, __version__),
             }
         ),
@@ -135,4 +146,5 @@ def make_app(
         openapi_config=None,
         logging_config=None,
     )
-    return RequestMiddleware(app, guard, metrics, max_body, recorder)
+    larger = {files.PATH: (filing.max_file + FORM, "--max-file")}
+    return RequestMiddleware(app, guard, metrics, max_body, recorder, larger)

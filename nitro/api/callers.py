@@ -26,6 +26,13 @@ def begin(scope: Mapping[str, Any], account: Account | None) -> Use | None:
     return use
 
 
+def resume(scope: Mapping[str, Any], account: Account) -> Use:
+    """The request is this account's, which was admitted before. The caller ends the use."""
+    scope["state"][_ACCOUNT] = account
+    scope["state"][_USE] = use = account.resume()
+    return use
+
+
 def account_of(scope: Mapping[str, Any]) -> Account | None:
     """Of the key that a request came with; None: it is none of a file."""
     account: Account | None = (scope.get("state") or {}).get(_ACCOUNT)

@@ -1,7 +1,7 @@
 """A route that generates: a reader and a renderer of its protocol, around the service. No protocol is known here."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from nitro.service.renderer import MakeRenderer, Renderer
 from nitro.service.requests import Principal, RawRequest
 
 CLIENT_CLOSED_REQUEST = 499  # the status nginx logs for it; nobody receives it
+TIER = "tier"  # in a scope's state: the tier of all that the request asks for, whatever it says
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +132,19 @@ async def read_body(request: Request) -> list[bytes]:
 
     Raises ClientDisconnected where the client does not send all of it, ApiError 413 where it is too large.
     """
-    pieces: list[bytes] = []
+    return [chunk async for chunk in chunks_of(request)]
+
+
+async def chunks_of(request: Request) -> AsyncIterator[bytes]:
+    """The same, as they come."""
     while True:
         message = await request.receive()
         if message["type"] != "http.request":
             raise ClientDisconnected
         if message["body"]:
-            pieces.append(message["body"])
+            yield message["body"]
         if not message["more_body"]:
-            return pieces
+            return
 
 
 def principal_of(request: Request) -> Principal:
@@ -152,6 +157,7 @@ def principal_of(request: Request) -> Principal:
         recording.follower(request.scope),
         request.scope["path"],
         callers.use_of(request.scope),
+        request.scope["state"].get(TIER),
     )
 
 

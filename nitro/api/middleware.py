@@ -6,7 +6,7 @@ Nitro's), asks the guard, limits the body, and answers browsers and HEAD.
 
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from litestar import Litestar
 from litestar.enums import ScopeType
@@ -33,15 +33,26 @@ _V1S = re.compile("(/v1)+/")  # a base URL that ends with /v1, given to a progra
 
 
 class RequestMiddleware:
-    """The ASGI application that uvicorn calls. `max_body` is in bytes. `recorder`: of what the guard lets in."""
+    """The ASGI application that uvicorn calls. `inner`: the one behind it, for requests of the server's own."""
 
     proxies = Proxies()  # in front of the server
 
-    def __init__(self, app: Litestar, guard: Guard, metrics: Metrics, max_body: int, recorder: Recorder | None = None):
-        self._app: ASGIApp = Recording(app, recorder) if recorder else app
+    def __init__(
+        self,
+        app: Litestar,
+        guard: Guard,
+        metrics: Metrics,
+        max_body: int,
+        recorder: Recorder | None = None,
+        larger: Mapping[str, tuple[int, str]] | None = None,
+    ):
+        """`max_body` is in bytes; `larger`: of some paths, with the option that sets it. `recorder`: of what the guard
+        lets in."""
+        self.inner: ASGIApp = Recording(app, recorder) if recorder else app
         self._guard = guard
         self._metrics = metrics
-        self._max_body = max_body
+        self._max_body = (max_body, "--max-body")
+        self._larger = larger or {}
         self._turns = Turns()
         # For OPTIONS, HEAD and 405 alike. The `Allow` that Litestar puts into its exceptions knows no HEAD.
         self._routes = _Routes(app.routes)
@@ -50,7 +61,7 @@ class RequestMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, as ASGI specifies."""
         if scope["type"] != ScopeType.HTTP:
-            return await self._app(scope, receive, send)
+            return await self.inner(scope, receive, send)
         request_id = f"req_{random.getrandbits(96):024x}"
         caller = self.proxies.caller(scope)
         scope["client"] = caller.client
@@ -71,7 +82,7 @@ class RequestMiddleware:
         added = [(b"x-request-id", request_id.encode()), *self._guard.cors(method, headers, caller.scheme).items()]
         if form.id_header:
             added.append((form.id_header, request_id.encode()))
-        body = _Body(receive, headers, self._max_body)
+        body = _Body(receive, headers, *self._larger.get(path, self._max_body))
         account: Account | None = None
 
         async def send_with_headers(message: Message) -> None:
@@ -104,7 +115,7 @@ class RequestMiddleware:
                 return await _answer(send_with_headers, 308, {b"location": f"{caller.prefix}/".encode()}, b"")
             if path not in OPEN_PATHS:
                 await self._turns.wait()
-            await self._app(scope, body, send_with_headers)
+            await self.inner(scope, body, send_with_headers)
         finally:
             if use:
                 use.end()
@@ -147,11 +158,13 @@ class _Routes:
 
 
 class _Body:
-    """A request's body while it is received. It raises ApiError once it is longer than `limit`, in bytes."""
+    """A request's body while it is received. It raises ApiError once it is longer than `limit`, in bytes, which
+    `option` sets."""
 
-    def __init__(self, receive: Receive, headers: Headers, limit: int):
+    def __init__(self, receive: Receive, headers: Headers, limit: int, option: str):
         self._receive = receive
         self._limit = limit
+        self._option = option
         self._length = int(headers.get(b"content-length", b"0"))
         self.unread = self._length > 0 or b"transfer-encoding" in headers
         self._received = 0
@@ -168,7 +181,7 @@ class _Body:
         """Raises ApiError 413."""
         if max(self._length, self._received) > self._limit:
             limit = f"{self._limit // 2**20} MiB"
-            raise ApiError(413, f"The body is larger than {limit}; start the server with a larger --max-body.")
+            raise ApiError(413, f"The body is larger than {limit}; start the server with a larger {self._option}.")
 
 
 def _methods(route: BaseRoute) -> set[str]:

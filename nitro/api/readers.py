@@ -10,6 +10,7 @@ MESSAGES = "nitro.api.anthropic.parse:read"
 MESSAGES_COUNT = "nitro.api.anthropic.parse:read_count"  # the same without `max_tokens`
 RESPONSE = "nitro.api.responses.parse:read"  # a RememberingReader
 RESPONSE_NAME = "nitro.api.responses.asked:read"
+BATCH = "nitro.api.batches.bodies:read"  # in the place of a Namer
 CONVERSATION = "nitro.api.responses.conversation_bodies:read"  # in the place of a Namer
 TOKENIZE = "nitro.api.llama_server.parse:read_tokenize"  # these are imported when they are needed
 DETOKENIZE = "nitro.api.llama_server.parse:read_detokenize"

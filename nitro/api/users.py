@@ -36,3 +36,15 @@ def user_of(scope: Scope) -> str:
     if address.version == 6 and not address.is_loopback:
         return str(ipaddress.ip_network((address, NETWORK), strict=False))
     return str(address)
+
+
+def owner_of(scope: Scope) -> str:
+    """Whose is what a request has kept: a key's; "": nobody's in particular."""
+    account = account_of(scope)
+    return of_key(account.name) if account else ""
+
+
+def sees_of(scope: Scope) -> str | None:
+    """Whose of it a request sees: a key's own; None: everybody's, of administrators and where there are no keys."""
+    account = account_of(scope)
+    return None if account is None or account.key.admin else of_key(account.name)

@@ -7,6 +7,7 @@ import queue
 import socket
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -137,21 +138,36 @@ class Client:
         return AnswerStream(self.endpoint, {**body, "stream": True, "stream_options": {"include_usage": True}})
 
     def _get(self, path: str) -> dict[str, Any]:
-        connection = _connection(self.endpoint, REPLY_TIMEOUT)
-        try:
-            connection.connect()
-            connection.request("GET", self.endpoint.path + path, headers=_headers(self.endpoint))
-            with contextlib.closing(connection.getresponse()) as response:
-                found = msgspec.json.decode(_checked(response).read())
-        except (OSError, http.client.HTTPException) as error:
-            raise _unreachable(self.endpoint, error) from None
-        except msgspec.MsgspecError:
-            raise ChatError(f"{self.url} does not answer as this API does.") from None
-        finally:
-            connection.close()
+        return self.call("GET", path)
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The object that a route answers, to an object or to nothing."""
+        data = None if body is None else json.dumps(body).encode()
+        with self.exchange(method, path, data) as response:
+            try:
+                found = msgspec.json.decode(response.read())
+            except msgspec.MsgspecError:
+                found = None
         if not isinstance(found, dict):
             raise ChatError(f"{self.url} does not answer as this API does.")
         return found
+
+    @contextlib.contextmanager
+    def exchange(
+        self, method: str, path: str, body: bytes | Iterable[bytes] | None = None, **headers: str
+    ) -> Iterator[http.client.HTTPResponse]:
+        """A response whose status is 200. `body`: in pieces, where the `headers` tell its length."""
+        connection = _connection(self.endpoint, REPLY_TIMEOUT)
+        try:
+            connection.connect()
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, self.endpoint.path + path, body, {**_headers(self.endpoint), **named})
+            with contextlib.closing(connection.getresponse()) as response:
+                yield _checked(response)
+        except (OSError, http.client.HTTPException) as error:
+            raise _unreachable(self.endpoint, error) from None
+        finally:
+            connection.close()
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import click
 
 from nitro import __version__
+from nitro.cli.batch import batch
 from nitro.cli.bench import bench
 from nitro.cli.chat import chat
 from nitro.cli.completion import completion
@@ -33,7 +34,7 @@ def main() -> None:
 
 COMMANDS = (
     *(serve, chat, run, pull, list_models, show, ps, rm, key, config, doctor),
-    *(bench, replay, redact, convert, verify, completion),
+    *(batch, bench, replay, redact, convert, verify, completion),
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 Tier = Literal["flex", "default", "priority"]
 
+FLEX: Tier = "flex"  # nobody waits for it
 WEIGHTS: dict[Tier, float] = {"flex": 1 / 16, "default": 1.0, "priority": 4.0}
 
 

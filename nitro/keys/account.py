@@ -67,6 +67,11 @@ class Account:
         """A request goes on that was admitted before, in the background: only its tokens are counted."""
         return Use(self, counts=False)
 
+    @property
+    def day_is_over(self) -> bool:
+        """Whether all that a day's limits allow was used."""
+        return any((left := self._of_day(kind)) is not None and left[1] <= 0 for kind in KINDS)
+
     def _check(self) -> None:
         limit = self.key.requests_at_once
         if limit is not None and self.at_once >= limit:

@@ -164,7 +164,8 @@ class RawRequest:
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who makes a request. `left` is done once nobody waits for the reply any more. `follow` is told of the request's
-    log, by somebody who wants to know how it goes. `route`: what they asked, for people."""
+    log, by somebody who wants to know how it goes. `route`: what they asked, for people. `tier`: of all that they ask
+    for; None: it is for each request to say."""
 
     request_id: str
     left: Future[None]
@@ -173,10 +174,11 @@ class Principal:
     follow: Callable[["RequestLog"], None] | None = None
     route: str = ""
     use: "Use | None" = None  # of their key, which counts what they use
+    tier: Tier | None = None
 
     def share(self, tier: Tier | None) -> Share:
         """What they share the engine as, where they ask for this tier."""
-        return Share(self.user, self.rights.tier(tier), self.rights.longest_context)
+        return Share(self.user, self.tier or self.rights.tier(tier), self.rights.longest_context)
 
 
 def text_part(text: str) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from nitro.errors import StateError
-from nitro.state.schema import APPLICATION, CHANGES
+from nitro.state.schema import APPLICATION, RESPONSES, Schema
 
 T = TypeVar("T")
+Connection = sqlite3.Connection  # for those who write jobs elsewhere
 Job = Callable[[sqlite3.Connection], T]
 
-FILE = "responses.sqlite3"
+FILE = RESPONSES.file
 PATIENCE = 2.0  # seconds to wait for another process that writes
 AGAIN = 1  # seconds after which a client may try again, where another process writes
 FULL = "is full: the disk has no room for it, or its size is limited"
@@ -28,8 +29,9 @@ READ_ONLY = "can be read but not written"
 class Database:
     """One file, for one thread. Every method raises StateError where it cannot be read or written."""
 
-    def __init__(self, folder: Path):
-        self.file = folder.expanduser() / FILE
+    def __init__(self, folder: Path, schema: Schema = RESPONSES):
+        self.file = folder.expanduser() / schema.file
+        self._changes = schema.changes
         self._connection: sqlite3.Connection | None = None
         self._inode = 0  # of the file that is open
 
@@ -101,19 +103,19 @@ class Database:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if tables and application != APPLICATION:
             raise StateError("state_unusable", f"{self.file} is another program's database. Choose another --state.")
-        if version > len(CHANGES):
+        if version > len(self._changes):
             why = f"{self.file} was written by a newer Nitro (version {version} of its tables; this one knows "
-            raise StateError("state_newer", f"{why}{len(CHANGES)}). Update Nitro, or choose another --state.")
+            raise StateError("state_newer", f"{why}{len(self._changes)}). Update Nitro, or choose another --state.")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        if version < len(CHANGES):
+        if version < len(self._changes):
             connection.execute("BEGIN IMMEDIATE")
             (version,) = connection.execute("PRAGMA user_version").fetchone()  # another server may have been faster
-            for change in CHANGES[version:]:
+            for change in self._changes[version:]:
                 for statement in _statements(change):
                     connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION}")
-            connection.execute(f"PRAGMA user_version = {len(CHANGES)}")
+            connection.execute(f"PRAGMA user_version = {len(self._changes)}")
             connection.execute("COMMIT")
 
     def _fault(self, error: sqlite3.Error) -> StateError:

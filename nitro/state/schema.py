@@ -2,9 +2,20 @@
 
 `responses.owner` is the server that works on a response; null where it has ended, or is queued and nobody's.
 `items.owner` is the response or the conversation that an item belongs to; `side` is 0 for input, 1 for output.
+Files and batches have a database of their own (`file_schema.py`): an upload does not hold up an answer.
 """
 
+from typing import NamedTuple
+
 APPLICATION = 0x4E697472  # "Nitr": SQLite's application_id, by which other programs' databases are told apart
+
+
+class Schema(NamedTuple):
+    """A database: the name of its file, and what makes its tables."""
+
+    file: str
+    changes: tuple[str, ...]
+
 
 CHANGES = (
     """
@@ -64,3 +75,5 @@ CHANGES = (
     ALTER TABLE requests ADD COLUMN user TEXT NOT NULL DEFAULT ''; -- who shares the engine as what, see users.py
     """,
 )
+
+RESPONSES = Schema("responses.sqlite3", CHANGES)

@@ -1,5 +1,6 @@
 """The examples of the documentation, run as they are shown, but for the server's address and what is on its disk."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,6 +68,10 @@ def lay(path: Path, what: str, smollm: Path) -> None:
         write_peft(path, products({"model.layers.0.self_attn.q_proj": (width, width)}))
     elif what == "model":
         copy(smollm, path)
+    elif what == "lines":
+        body = {"model": "", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5}
+        line = {"custom_id": "one", "method": "POST", "url": "/v1/chat/completions", "body": body}
+        path.write_text(json.dumps(line), encoding="utf-8")
     elif what == "sound":
         path.write_bytes(sound())
     else:

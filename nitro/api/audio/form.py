@@ -58,7 +58,7 @@ def read(body: bytes, objects: Collection[str] = ()) -> Form:
             if left < 0:
                 raise ApiError.invalid(name, f"fields of at most {MAX_BYTES} bytes together, without the file")
             if value:
-                _put(fields, name, _text(name, value))
+                put(fields, name, text(name, value))
     except MultipartError as error:
         raise ApiError(400, f"The body is not valid {KIND}: {error}.") from None
     for name in objects:
@@ -80,22 +80,23 @@ def _parts(content: bytes, boundary: str) -> Iterator[tuple[str, bytes]]:
                 value = value + event if value else bytes(event)
 
 
-def _text(name: str, value: bytes) -> str:
+def text(name: str, value: bytes) -> str:
+    """A field's value. Raises ApiError 400."""
     try:
         return value.decode()
     except UnicodeDecodeError:
         raise ApiError.invalid(name, "a text in UTF-8") from None
 
 
-def _object(name: str, text: str) -> Any:
+def _object(name: str, json: str) -> Any:
     try:
-        return msgspec.json.decode(text)
+        return msgspec.json.decode(json)
     except (msgspec.DecodeError, RecursionError):
         raise ApiError.invalid(name, f"JSON, or fields with names such as '{name}[a]'") from None
 
 
-def _put(fields: dict[str, Any], name: str, value: str) -> None:
-    """A value that comes again makes a list. Raises ApiError 400 where a name has values and keys."""
+def put(fields: dict[str, Any], name: str, value: str) -> None:
+    """Add a field. A value that comes again makes a list. Raises ApiError 400 where a name has values and keys."""
     found = _BRACKETS.fullmatch(name)
     name, key = found.groups() if found else (name, None)
     there = fields.get(name)

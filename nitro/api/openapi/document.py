@@ -27,7 +27,7 @@ from nitro.api.llama_server import adapters as llama_adapters
 from nitro.api.llama_server import requests as llama_server
 from nitro.api.openai import requests, schema
 from nitro.api.openai.embedding_requests import EmbeddingsRequest
-from nitro.api.openapi import ollama_operations
+from nitro.api.openapi import file_operations, ollama_operations
 from nitro.api.openapi.open_objects import OWN_SHAPES, SHAPES
 from nitro.api.openapi.operation import ANY, GENERATION, Operation
 from nitro.api.openapi.outcomes import ERRORS, HEADERS, RETRIED
@@ -217,6 +217,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("get", "/schema"): Operation("This document", ANY, None),
     ("get", "/schema/openapi.json"): Operation("This document", ANY, None),
+    **file_operations.OPERATIONS,
     **ollama_operations.OPERATIONS,
 }
 DESCRIBED = (
@@ -244,6 +245,7 @@ DESCRIBED = (
     anthropic_requests.Thinking,
     anthropic_requests.OutputConfig,
     anthropic_requests.ToolChoice,
+    *file_operations.DESCRIBED,
     *ollama_operations.DESCRIBED,
 )
 

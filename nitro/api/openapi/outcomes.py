@@ -7,8 +7,8 @@ ERRORS = {
     401: "The API key is missing, wrong or has expired.",
     403: "Requests from this web page (Origin), or by this name of the server (Host), are not allowed; or the key is "
     "not for this route or model.",
-    404: "There is no such model, response, conversation, item, record or request.",
-    409: "The model has requests under way, or another one has its name.",
+    404: "There is no such model, response, conversation, item, file, batch, record or request.",
+    409: "The model has requests under way, or another one has its name; or a batch needs the file.",
     413: "The body is too large.",
     422: "The model's output breaks the schema that `param` names; or such requests made the engine crash repeatedly.",
     429: "The queue is full, or a limit of the key is reached: `rate_limit_exceeded`; the day's: `insufficient_quota`.",

@@ -1,9 +1,11 @@
 """The query of the routes that look at what is kept: each parameter is checked, and what it is for is told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
+from nitro.api import queries
+from nitro.api.queries import Query
 from nitro.api.responses.kept_schema import ItemList
 from nitro.errors import ApiError
 from nitro.state.items import Page, page
@@ -21,8 +23,6 @@ INCLUDABLE = (
     "message.output_text.logprobs",
 )
 
-Query = Mapping[str, list[str]]
-
 
 class Retrieval(Struct, frozen=True):
     """How a response is asked for. `after`: the sequence number of the last event that the client knows."""
@@ -34,23 +34,21 @@ class Retrieval(Struct, frozen=True):
 def retrieval(query: Query) -> Retrieval:
     """Raises ApiError 400."""
     check_include(query)
-    _flag(query, "include_obfuscation")  # there is none
-    stream = _flag(query, "stream")
-    after = _number(query, "starting_after", None, 0, 2**53)
-    if after is not None and not stream:
+    queries.flag(query, "include_obfuscation")  # there is none
+    stream = queries.flag(query, "stream")
+    after = queries.number(query, "starting_after", -1, 0, 2**53)
+    if after >= 0 and not stream:
         raise ApiError.unsupported("starting_after", "needs 'stream=true'")
-    return Retrieval(stream, -1 if after is None else after)
+    return Retrieval(stream, after)
 
 
 def items_page(query: Query, items: Sequence[tuple[str, bytes]]) -> ItemList:
     """The part of a list that is asked for, as OpenAI's list. Raises ApiError 400."""
     check_include(query)
-    limit = _number(query, "limit", 20, 1, 100)
-    order = _one(query, "order") or "desc"
-    if order not in ("asc", "desc"):
-        raise ApiError.invalid("order", f"asc or desc, got '{order}'")
-    after, before = _one(query, "after"), _one(query, "before")
-    found = page(items, limit or 20, order == "desc", after, before)
+    limit = queries.number(query, "limit", 20, 1, 100)
+    order = queries.choice(query, "order", ("asc", "desc")) or "desc"
+    after, before = queries.one(query, "after"), queries.one(query, "before")
+    found = page(items, limit, order == "desc", after, before)
     if found is None:
         raise ApiError.invalid("after" if before is None else "before", "the id of an item in this list")
     return as_list(found)
@@ -68,26 +66,3 @@ def check_include(query: Query) -> None:
         for value in query.get(name, []):
             if value not in INCLUDABLE:
                 raise ApiError.invalid("include", f"one of {', '.join(INCLUDABLE)}, got '{value}'")
-
-
-def _one(query: Query, name: str) -> str | None:
-    values = query.get(name, [])
-    if len(values) > 1:
-        raise ApiError.invalid(name, "one value")
-    return values[0] if values else None
-
-
-def _flag(query: Query, name: str) -> bool:
-    value = _one(query, name)
-    if value not in (None, "true", "false", "1", "0"):
-        raise ApiError.invalid(name, f"true or false, got '{value}'")
-    return value in ("true", "1")
-
-
-def _number(query: Query, name: str, default: int | None, least: int, most: int) -> int | None:
-    value = _one(query, name)
-    if value is None:
-        return default
-    if not value.isascii() or not value.isdigit() or not least <= int(value[:20]) <= most:
-        raise ApiError.invalid(name, f"a number from {least} to {most}, got '{value[:20]}'")
-    return int(value)

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from nitro.engines.scheduling.sequence import Sequence
-from nitro.engines.shares import Share
+from nitro.engines.shares import FLEX, Share
 
 QUANTUM = 256  # tokens
 
@@ -65,6 +65,23 @@ class FairShares:
         ((place, _),) = self._places([first], running)
         last, sequence = max(self._places(running), key=lambda placed: placed[0])
         return sequence if last > place + QUANTUM / first.share.weight else None
+
+    def present(self, running: list[Sequence]) -> list[Sequence]:
+        """Which of the running sequences, given oldest first, the next step may have. The tier "flex" stands back from
+        steps in which a prompt of another tier is computed, unless it has had far less than its share: who waits for a
+        first token waits as long as without it."""
+        prompts = [s for s in running if s.pending > 1 and s.share.tier != FLEX] if self.contested else []
+        if not prompts:
+            return running
+        most = max(self._clocks[sequence.share] for sequence in prompts)
+        return [s for s in running if s.share.tier != FLEX or self._clocks[s.share] + QUANTUM / s.share.weight < most]
+
+    def in_a_hurry(self, running: list[Sequence]) -> bool:
+        """Whether the next step is to be a short one: somebody waits for the next token of a stream; or nobody waits
+        for anything, but somebody may come."""
+        if all(share.tier == FLEX for share in self._present):
+            return bool(running)
+        return any(sequence.pending == 1 and sequence.share.tier != FLEX for sequence in running)
 
     @property
     def _least(self) -> float:

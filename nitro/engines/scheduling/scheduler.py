@@ -133,7 +133,7 @@ class Scheduler:
             self.prefixes.offload()
         decodes: list[Sequence] = []
         prompts: list[Sequence] = []
-        running = self.turns.next(self.running)
+        running = self.turns.next(self.shares.present(self.running))
         for sequence in self.shares.in_order(running):
             (decodes if len(sequence.tokens) - sequence.computed == 1 else prompts).append(sequence)
         others_wait = bool(prompts) or len(running) < len(self.running)

@@ -220,10 +220,10 @@ class EngineLoop:
     def _step(self) -> None:
         started = time.monotonic()
         scheduler = self._scheduler
-        streaming = any(sequence.pending == 1 for sequence in scheduler.running)
+        in_a_hurry = scheduler.shares.in_a_hurry(scheduler.running)
         may_be_admitted = islice(scheduler.waiting, self.runner.info.parallel)
         self._marks.write(ENGINE_THREAD, [sequence.id for sequence in chain(scheduler.running, may_be_admitted)])
-        batch = scheduler.schedule(partial(self._budget.tokens, streaming))
+        batch = scheduler.schedule(partial(self._budget.tokens, in_a_hurry))
         self._marks.write(ENGINE_THREAD, [chunk.sequence_id for chunk in batch])
         lost: list[int] = []
         try:
