@@ -13,7 +13,20 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import batches, kernel_limit, many_models, measures, peers, pictures, record, report, rows, table, two_users
+from bench import (
+    batches,
+    kernel_limit,
+    many_models,
+    measures,
+    peers,
+    pictures,
+    prefix_files,
+    record,
+    report,
+    rows,
+    table,
+    two_users,
+)
 from bench.kernel_limit import LIMIT
 from bench.rows import GAP, MEMORY, ROWS, SPEED, START, Goal, Outcome
 from bench.workloads import OLD, SERVER, TUNED, WORKLOADS, Workload
@@ -33,6 +46,7 @@ def speeds(**by_side: list[float]) -> Outcome:
 def test_every_row_shows_a_figure_that_can_be_measured() -> None:
     known = {*measures.METRICS, START, MEMORY, rows.FRAMES, rows.FIRST_FRAME, many_models.COLD, many_models.RATE}
     known |= {pictures.EIGHT, pictures.ONE, pictures.GAP, two_users.LIGHT, batches.FIRST}
+    known |= {prefix_files.FIRST, prefix_files.STEP}
     for name, row in ROWS.items():
         assert row.shown and known >= set(row.shown), name
         assert {goal.metric for goal in row.goals} <= set(row.shown), name

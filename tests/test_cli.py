@@ -118,6 +118,12 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--tokenize-seconds", "tokenize_seconds", "0.5", 0.5, "60", 60.0),
     ("--tokenize-memory", "tokenize_memory", "16", 16, "8192", 8192),
     ("--embedding-overflow", "embedding_overflow", "truncate", "truncate", "mean", "mean"),
+    ("--tls-cert", "tls_cert", "c.pem", Path("c.pem"), "d.pem", Path("d.pem")),
+    ("--tls-key", "tls_key", "k.pem", Path("k.pem"), "l.pem", Path("l.pem")),
+    ("--uds", "uds", "n.sock", Path("n.sock"), "/run/n.sock", Path("/run/n.sock")),
+    ("--uds-mode", "uds_mode", "660", "660", "0666", "0666"),
+    ("--root-path", "root_path", "/nitro", "/nitro", "a/b", "a/b"),
+    ("--trust-proxy", "trust_proxy", "127.0.0.1", ("127.0.0.1",), "unix,10.0.0.0/8", ("unix,10.0.0.0/8",)),
     ("--keys", "keys", "k.toml", Path("k.toml"), "l.toml", Path("l.toml")),
     ("--log-level", "log_level", "debug", "debug", "error", "error"),
 ]

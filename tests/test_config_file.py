@@ -474,8 +474,9 @@ def test_its_output_is_a_file_that_says_the_same(serve: Serve, write: Write, tmp
     switches = [flag for flag, _ in SWITCHES]
     whole = serve(*arguments, *switches)
     kept = Path("kept").absolute()
-    places = {"chat_template": Path("a.jinja").absolute(), "state": kept, "record": kept}
-    places["keys"] = Path("k.toml").absolute()
+    files = {"chat_template": "a.jinja", "keys": "k.toml", "tls_cert": "c.pem", "tls_key": "k.pem", "uds": "n.sock"}
+    places = {name: Path(file).absolute() for name, file in files.items()}
+    places |= {"state": kept, "record": kept, "prefix_cache": kept}
     whole = replace(whole, models=(Path("shelf").absolute(),), **places)
     shown = invoke("config", *arguments, *switches).output
     assert serve("--config", str(write(shown))) == whole
