@@ -77,6 +77,8 @@ LIMITS: dict[str, list[Limit]] = {
             "test_protocol::test_a_body_beyond_the_limit",
             "max_body",
         ),
+        Limit("a file that is uploaded", "{} MiB", "413", "test_files::test_its_bounds", "max_file"),
+        Limit("all files together", "as `--files-size` says", "507", "test_files::test_its_bounds"),
         Limit("pause in a body", "{} s", "408", "test_protocol::test_half_a_body", "body_seconds"),
         Limit(
             "speed of a body; of a client that has to read",

@@ -367,6 +367,7 @@ def test_expiry() -> None:
 
 
 ADMINS = {
+    "DELETE /v1/cache",
     "POST /v1/models/load",
     "POST /v1/models/unload",
     "POST /v1/load_lora_adapter",

@@ -181,6 +181,8 @@ def test_a_prompt_that_a_real_engine_has_no_memory_for(serve, model: Path, engin
     server = serve(engine=engine, model=str(model), context=16384, parallel=3).ready()
     client = server.client()
     say(client, "Hello", max_tokens=4)
+    asked = httpx.post(f"{server.url}/tokenize", json={"content": "long " * words})  # by a process apart, which stays
+    assert asked.status_code == 200
     pid = server.engine.pid
     limit = allocated(pid) + room * MIB
     resource.prlimit(pid, resource.RLIMIT_DATA, (limit, limit))

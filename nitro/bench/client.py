@@ -160,7 +160,7 @@ async def chat(
         reason = f"{type(error).__name__}: {error}"
         raise BenchError(f"{endpoint.place} does not answer as this API does ({reason})") from None
     finally:
-        writer.close()
+        writer.transport.abort()  # `close` would wait until a server with TLS says that it closes, too
 
 
 async def _connected(endpoint: BenchEndpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
