@@ -3,8 +3,10 @@
 What is not tried: how long they wait for a reply that says nothing, an hour in both files or for ever.
 """
 
+import grp
 import json
 import os
+import pwd
 import socket
 import ssl
 import subprocess
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.clients
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
 NAME = "llm.example.org"
-NGINX = """daemon off; pid {folder}/pid; error_log stderr warn;
+NGINX = """daemon off; user {user}; pid {folder}/pid; error_log stderr warn;
 events {{}}
 http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
 fastcgi_temp_path {folder}/a; uwsgi_temp_path {folder}/b; scgi_temp_path {folder}/c;
@@ -39,6 +41,7 @@ def certificate(folder: Path) -> None:
 
 
 def nginx(folder: Path, port: int, upstream: str) -> list[str]:
+    """Its workers run as the test does: root's would be nobody's, who may not enter the folder of a Unix socket."""
     site = (PACKAGING / "nginx.conf").read_text()
     for ours, theirs in {
         "127.0.0.1:3928": upstream,
@@ -48,7 +51,8 @@ def nginx(folder: Path, port: int, upstream: str) -> list[str]:
     }.items():
         assert site.count(ours) == 1
         site = site.replace(ours, theirs)
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, site=site))
+    user = f"{pwd.getpwuid(os.getuid()).pw_name} {grp.getgrgid(os.getgid()).gr_name}"
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, site=site, user=user))
     program = str(debian.program("nginx", "usr/sbin/nginx"))
     return [program, "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
 

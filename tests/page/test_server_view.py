@@ -90,8 +90,9 @@ def test_speed_and_a_table(visit: Visit, smollm_server: RunningServer) -> None:
     tab.shoot("server")
     tab.press("As a table")
     table = tab.page.get_by_role("table")
-    cells = table.get_by_role("row").nth(1).get_by_role("cell").all_inner_texts()
-    assert "60" in cells and "length" in cells
+    newest = table.get_by_role("row").nth(1)
+    newest.get_by_role("cell", name="length", exact=True).wait_for()
+    assert "60" in newest.get_by_role("cell").all_inner_texts()
     tab.page.get_by_label("Time shown").select_option("10 seconds")
     tab.page.get_by_role("button", name="As a table", pressed=True).click()
     assert row(tab, "chat/completions").count() >= 1
