@@ -2,20 +2,32 @@
 
 import logging
 import stat
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from nitro import __version__
+from nitro.api.transport.certificates import Certificates
+from nitro.config import ServeConfig
 from nitro.engines.types import ModelInfo
 from nitro.models.handle import ServedModel
+from nitro.records.recorder import Recorder
 from nitro.system import terminal
-
-if TYPE_CHECKING:
-    from nitro.server import Server
 
 log = logging.getLogger("nitro")
 
 
-def show(server: "Server", model: ServedModel | None = None, info: ModelInfo | None = None) -> None:
+class Running(Protocol):
+    """What is told of a server."""
+
+    config: ServeConfig
+    recorder: Recorder | None
+    certificates: Certificates | None
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+
+
+def show(server: Running, model: ServedModel | None = None, info: ModelInfo | None = None) -> None:
     """Print what was loaded, where it computes, the page and the URL."""
     config = server.config
     rows = _described(model, info, config.draft) if model and info else {"model": "none is loaded yet"}
@@ -27,7 +39,7 @@ def show(server: "Server", model: ServedModel | None = None, info: ModelInfo | N
     _warn(server)
 
 
-def _warn(server: "Server") -> None:
+def _warn(server: Running) -> None:
     config, certificates = server.config, server.certificates
     locked = config.api_key or config.keys
     if not locked and not config.uds and config.host not in ("127.0.0.1", "::1", "localhost"):
