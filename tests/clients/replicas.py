@@ -4,8 +4,9 @@ Conversations have a long system message in common and go on for some turns, as 
 nothing again.
 """
 
-import os
+import json
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 import httpx
 import openai
 from prometheus_client.parser import text_string_to_metric_families
-from running import CEILING, FAKE, ServerProcess, server_process, until
+from running import CEILING, FAKE, ServerProcess, server_process
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "replicas"
 sys.path.insert(0, str(EXAMPLES))
@@ -57,6 +58,13 @@ class Replica:
         """A number of its metrics."""
         families = text_string_to_metric_families(httpx.get(f"{self.url}/metrics").text)
         return next(sample.value for family in families for sample in family.samples if sample.name == name)
+
+    def has(self, id: str) -> bool:
+        """Whether a request of this id is under way there."""
+        with httpx.stream("GET", f"{self.url}/v1/server/events", timeout=CEILING) as events:
+            snapshot = next(line for line in events.iter_lines() if line.startswith("data: "))
+        requests = json.loads(snapshot.removeprefix("data: "))["requests"]
+        return any(each["id"] == id and each["phase"] == "answer" for each in requests)
 
     def kill(self) -> None:
         self.server.process.kill()
@@ -136,7 +144,7 @@ def check_drained(url: str, replicas: list[Replica]) -> Replica:
         messages = [{"role": "user", "content": "A long one."}]
         stream = asked.chat.completions.create(model="", messages=messages, stream=True, **LONG)
         next(stream)
-        (replica,) = [each for each in replicas if each.shown("nitro_requests_running")]
+        (replica,) = [each for each in replicas if each.has(stream.response.headers["x-request-id"])]
         replica.drain()
         assert [chunk.choices[0].finish_reason for chunk in stream][-1] == "length"
     assert replica.server.process.wait(CEILING) == 0
@@ -147,35 +155,24 @@ def check(url: str, replicas: list[Replica], hashed: bool) -> None:
     """Nothing is lost but what a killed server was at; and conversations find their prefixes."""
     well = under_load(url, range(0, 48), hashed)
     assert (well.whole, well.lost) == (48 * TURNS, [])
-    shares = [replica.shown("nitro_requests_total") for replica in replicas]
+    shares = [replica.shown("nitro_generated_tokens_total") for replica in replicas]
     assert all(shares), shares
     killed, rest = replicas[0], replicas[1:]
     kill = {12: killed.kill}
     worse = under_load(url, range(100, 148), hashed, lambda count: kill.get(count, lambda: None)())
     assert worse.whole + len(worse.lost) == 48 * TURNS
     assert len(worse.lost) <= CLIENTS and all(begun for begun, _ in worse.lost), worse.lost
-    drained: list[Replica] = []
     with ThreadPoolExecutor(1) as pool:
-        draining: list = []
-
-        def drain(count: int) -> None:
-            if count == 12:
-                draining.append(pool.submit(check_drained, url, rest))
-
-        ending = under_load(url, range(200, 248), hashed, drain)
-        drained.append(draining[0].result())
+        loading = pool.submit(under_load, url, range(200, 248), hashed)
+        drained = check_drained(url, rest)
+        ending = loading.result()
     assert (ending.whole, ending.lost) == (48 * TURNS, [])
-    (left,) = [replica for replica in rest if replica is not drained[0]]
+    (left,) = [replica for replica in rest if replica is not drained]
     alone = under_load(left.url, range(300, 348), False)
-    print(f"prefix hits {well.hits:.3f}, of one server {alone.hits:.3f}; lost {len(worse.lost)}", os.getpid())
+    print(f"prefix hits {well.hits:.3f}, of one server {alone.hits:.3f}; lost {len(worse.lost)}")
     assert well.hits >= 0.9 * alone.hits
 
 
 def free_port() -> int:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
-
-
-__all__ = ["EXAMPLES", "Replica", "check", "free_port", "three", "until"]

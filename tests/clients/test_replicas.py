@@ -11,8 +11,8 @@ from test_proxies import NGINX, started, user
 pytestmark = pytest.mark.clients
 
 
-def with_addresses(text: str, port: int, listens: str, servers: list[Replica]) -> str:
-    """An example's file, for these servers. `listens`: what it says of its port, with {} for that."""
+def with_addresses(text: str, port: int, listens: tuple[str, str], servers: list[Replica]) -> str:
+    """An example's file, for these servers. `listens`: what it says of its port, and what it is to say."""
     for number, server in enumerate(servers, 1):
         assert text.count(f"10.0.0.{number}:3928") == 1
         text = text.replace(f"10.0.0.{number}:3928", server.address)
