@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import openai
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from running import CEILING, FAKE, ServerProcess, server_process
 
@@ -86,10 +87,9 @@ def client(url: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=CEILING)
 
 
-def under_load(url: str, names: range, hashed: bool, done: Callable[[int], None] = lambda count: None) -> Load:
-    """As many conversations as `names`, from several clients at once. `hashed`: they send x-nitro-prefix. `done` is
-    told, whenever one has ended, how many have."""
-    load, lock, ended = Load(), threading.Lock(), iter(range(1, len(names) + 1))
+def under_load(url: str, names: range, hashed: bool) -> Load:
+    """As many conversations as `names`, from several clients at once. `hashed`: they send x-nitro-prefix."""
+    load, lock = Load(), threading.Lock()
 
     def converse(name: int) -> None:
         with client(url) as asked:
@@ -99,9 +99,6 @@ def under_load(url: str, names: range, hashed: bool, done: Callable[[int], None]
                     load.cached += cached
                     load.whole += turn
                     load.lost += failure
-        with lock:
-            count = next(ended)
-        done(count)
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         list(pool.map(converse, names))
@@ -138,13 +135,29 @@ def _turns(asked: openai.OpenAI, name: int, hashed: bool) -> Iterator[Turn]:
         messages += [{"role": "assistant", "content": said}, {"role": "user", "content": "Go on, please, " * 5}]
 
 
-def check_drained(url: str, replicas: list[Replica]) -> Replica:
-    """A stream that runs on a server when that is told to end comes whole. Returns the server, which has ended."""
+@contextmanager
+def long_stream(url: str, replicas: list[Replica]) -> Iterator[tuple[openai.Stream, Replica]]:
+    """A stream that has begun, and the server that it comes from."""
     with client(url) as asked:
         messages = [{"role": "user", "content": "A long one."}]
         stream = asked.chat.completions.create(model="", messages=messages, stream=True, **LONG)
         next(stream)
         (replica,) = [each for each in replicas if each.has(stream.response.headers["x-request-id"])]
+        yield stream, replica
+
+
+def check_killed(url: str, replicas: list[Replica]) -> Replica:
+    """A stream that runs on a server when that is killed breaks off. Returns the server."""
+    with long_stream(url, replicas) as (stream, replica):
+        replica.kill()
+        with pytest.raises((openai.APIError, httpx.HTTPError)):
+            list(stream)
+    return replica
+
+
+def check_drained(url: str, replicas: list[Replica]) -> Replica:
+    """A stream that runs on a server when that is told to end comes whole. Returns the server, which has ended."""
+    with long_stream(url, replicas) as (stream, replica):
         replica.drain()
         assert [chunk.choices[0].finish_reason for chunk in stream][-1] == "length"
     assert replica.server.process.wait(CEILING) == 0
@@ -157,9 +170,11 @@ def check(url: str, replicas: list[Replica], hashed: bool) -> None:
     assert (well.whole, well.lost) == (48 * TURNS, [])
     shares = [replica.shown("nitro_generated_tokens_total") for replica in replicas]
     assert all(shares), shares
-    killed, rest = replicas[0], replicas[1:]
-    kill = {12: killed.kill}
-    worse = under_load(url, range(100, 148), hashed, lambda count: kill.get(count, lambda: None)())
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(under_load, url, range(100, 148), hashed)
+        killed = check_killed(url, replicas)
+        worse = loading.result()
+    rest = [replica for replica in replicas if replica is not killed]
     assert worse.whole + len(worse.lost) == 48 * TURNS
     assert len(worse.lost) <= CLIENTS and all(begun for begun, _ in worse.lost), worse.lost
     with ThreadPoolExecutor(1) as pool:
