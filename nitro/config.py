@@ -1,7 +1,7 @@
 """What a server is started with. Each field is a flag of `nitro serve` and a NITRO_* variable, both made from here."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -250,6 +250,18 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
             "beginning is embedded; mean: it is embedded in pieces, and their mean is the vector."
         ),
     ] = "error"
+    grace: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Seconds that requests under way have after SIGTERM to be finished, while new ones get 503.",
+        ),
+    ] = 20.0
+    metrics_names: Annotated[
+        Literal["nitro", "vllm", "both"],
+        Meta(description="Whose names /metrics has: ours, those of vLLM that routers read, or both."),
+    ] = "nitro"
     exit_on_engine_failure: Annotated[
         bool, Meta(description="Exit when the engine dies, instead of starting it again.")
     ] = False

@@ -2,13 +2,13 @@
 
 It starts in this order: make the application, serve (503 while the model loads), print the banner. What takes longer,
 the engine's process, has begun before (`launch`). It stops in this order: open streams end with an error event,
-connections close, the engine's process ends. A second signal ends it at once.
+connections close, the engine's process ends. A second signal ends it at once. Before it stops it may be drained: it
+takes nothing new, and finishes what is under way.
 """
 
 import asyncio
 import contextlib
 import logging
-import stat
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -16,12 +16,13 @@ from pathlib import Path
 
 from uvicorn.config import Config
 
-from nitro import __version__, limits, loading
+from nitro import __version__, banner, limits, loading
 from nitro.api.app import make_app
 from nitro.api.auth import Guard
 from nitro.api.batches import serving
 from nitro.api.batches.line_requests import LineRequests
 from nitro.api.connections import Connections
+from nitro.api.drain import Drain
 from nitro.api.files.filing import Filing
 from nitro.api.http_protocol import HttpProtocol, bounded
 from nitro.api.http_server import HttpServer
@@ -43,7 +44,6 @@ from nitro.launch import Launch
 from nitro.models import catalog
 from nitro.models.catalog import Catalog
 from nitro.models.fetching import Fetching
-from nitro.models.handle import ServedModel
 from nitro.models.pool import Pool
 from nitro.records import recorder
 from nitro.service.embedding import EmbeddingService
@@ -52,6 +52,7 @@ from nitro.service.intake.lanes import Intake
 from nitro.service.live.feed import Feed
 from nitro.service.live.requests import Requests
 from nitro.service.live.watches import Watches
+from nitro.service.load_metrics import LoadMetrics
 from nitro.service.metrics import Metrics
 from nitro.state.file_store import FileStore
 from nitro.state.store import Store
@@ -74,6 +75,8 @@ class Server:
         """`launch`: of this config; without one it begins here. Raises StartError: no such model, a bad template, a
         port in use."""
         self.config = config
+        self._drain = Drain()
+        self._draining: asyncio.Task[None] | None = None
         self._launch = launch or Launch(config)
         try:
             self._make(config)
@@ -98,6 +101,10 @@ class Server:
         if self.keys:
             metrics.add(partial(key_metrics.families, self.keys))
         requests = Requests()
+        load = LoadMetrics(self.models, requests, metrics)
+        metrics.add(load.families)
+        if config.metrics_names != "nitro":
+            metrics.in_other_names(load.vllm_families, alone=config.metrics_names == "vllm")
         self.live = Feed(Watches(self.models, metrics), requests, __version__)
         self.intake = Intake(
             config.read_seconds, READERS, self._launch.intake, config.media_limits(), config.read_memory
@@ -130,6 +137,7 @@ class Server:
             self.keys,
             prefixes,
             Filing(self.batches, config.max_file * 2**20),
+            self._drain,
         )
         self._line_requests = LineRequests(app.inner, self.keys)
         app.proxies = _proxies(config)
@@ -223,6 +231,8 @@ class Server:
             await serving
         finally:
             watching.cancel()
+            if self._draining:
+                self._draining.cancel()
             self.stop()
             await serving
             await self.files.close()
@@ -244,6 +254,24 @@ class Server:
     def read_again(self) -> None:
         """Read again what can be changed while it runs."""
         self.files.read_again()
+
+    def drain(self) -> None:
+        """Take no new requests, and stop when those under way have their replies, or --grace is over. What the next
+        server takes up again ends at once."""
+        if self._draining:
+            return
+        self._drain.begin()
+        if self.batches:
+            self.batches.stop()
+        if self._drain.underway:
+            log.info("SIGTERM: %d requests are finished within %g s", self._drain.underway, self.config.grace)
+        self._draining = asyncio.create_task(self._stop_when_finished(), name="drain")
+
+    async def _stop_when_finished(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.config.grace):
+                await self._drain.finished()
+        self.stop()
 
     def stop(self) -> None:
         """Begin to stop: open streams get an error event."""
@@ -275,10 +303,10 @@ class Server:
                 raise StartError(str(error)) from None
             except ServerClosing:
                 return
-            banner(self, model, info)
+            banner.show(self, model, info)
             warming = asyncio.create_task(self._warm_up(info))
         else:
-            banner(self)
+            banner.show(self)
         try:
             why = await self.models.lost()
         finally:
@@ -311,49 +339,9 @@ async def _run(config: ServeConfig, launch: Launch) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(what)
 
-    signals.on_first(partial(call, server.stop), partial(call, server.read_again))
+    signals.on_first(*(partial(call, what) for what in (server.stop, server.read_again, server.drain)))
     model = server.models.default
     await server.serve(lambda: terminal.say(f"Loading {model.source.id} …", err=True) if model else None)
-
-
-def banner(server: Server, model: ServedModel | None = None, info: ModelInfo | None = None) -> None:
-    """Print what was loaded, where it computes, the page and the URL."""
-    config = server.config
-    rows = _described(model, info, config.draft) if model and info else {"model": "none is loaded yet"}
-    if server.recorder:
-        rows["records"] = f"every request and its reply, in {server.recorder.folder}"
-    rows |= {"URL": server.url} if config.uds else {"chat": f"{server.url}/ in a browser", "URL": f"{server.url}/v1"}
-    terminal.say(f"Nitro {__version__}", err=True, bold=True)
-    terminal.facts(rows, err=True)
-    _warn(server)
-
-
-def _warn(server: Server) -> None:
-    config, certificates = server.config, server.certificates
-    locked = config.api_key or config.keys
-    if not locked and not config.uds and config.host not in ("127.0.0.1", "::1", "localhost"):
-        log.warning(
-            "listening on %s without --api-key: anyone who can reach this address can use the model", config.host
-        )
-    if not locked and config.uds and int(config.uds_mode, 8) & stat.S_IWOTH:
-        log.warning("every user of this machine can use the model: --uds-mode %s, and no --api-key", config.uds_mode)
-    for warning in certificates.warnings() if certificates else ():
-        log.warning("%s", warning)
-
-
-def _described(model: ServedModel, info: ModelInfo, draft: str | None) -> dict[str, str]:
-    rows = {
-        "model": f"{model.source.id} (trained for {info.trained_context} tokens)",
-        "engine": info.engine,
-        "device": f"{info.device}, layers: {info.layers}" + (f", KV cache: {info.kv_place}" if info.kv_place else ""),
-        "context": f"{info.context} tokens a request × {info.parallel} at once; "
-        f"pool of up to {info.kv_tokens} tokens, {info.kv_bytes / 2**20:.0f} MiB",
-    }
-    if info.has_draft_model:
-        rows["drafts"] = f"by {draft}"
-    if system := model.system:
-        rows["system"] = f"{system!r} where a request has no system message"
-    return rows
 
 
 def _catalog(config: ServeConfig) -> Catalog | None:

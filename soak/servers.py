@@ -25,6 +25,7 @@ WORKER = b"nitro.engines.worker.main"
 EXIT_TIMEOUT = 15.0  # seconds from SIGTERM to the end of a server
 SETTLE_TIMEOUT = 5.0  # seconds
 QUIET = ("--log-level", "warning")
+GRACE = ("--grace", "5")  # seconds, fewer than EXIT_TIMEOUT: some requests hang on purpose
 
 
 def environment() -> dict[str, str]:
@@ -36,7 +37,7 @@ def environment() -> dict[str, str]:
 def command(*options: str) -> processes.Command:
     """`nitro serve` from this checkout."""
     os.environ.update(environment())
-    return processes.nitro(*options, *QUIET)
+    return processes.nitro(*options, *QUIET, *GRACE)
 
 
 def tiny(engine: str) -> tuple[str, ...]:

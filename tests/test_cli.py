@@ -96,6 +96,8 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--record-size", "record_size", "1", 1, "1000", 1000),
     ("--record-files", "record_files", "1", 1, "100", 100),
     ("--max-queue", "max_queue", "0", 0, "1000", 1000),
+    ("--grace", "grace", "0", 0.0, "600.5", 600.5),
+    ("--metrics-names", "metrics_names", "vllm", "vllm", "both", "both"),
     ("--max-body", "max_body", "1", 1, "1000", 1000),
     ("--remote-media-seconds", "remote_media_seconds", "1", 1, "60", 60),
     ("--max-media", "max_media", "0", 0, "500", 500),

@@ -16,7 +16,15 @@ from nitro.gguf.architectures import FAMILIES
 from scripts import architectures, bench_chart
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md"), *ROOT.glob("soak/*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("examples/**/*.md"),
+        *ROOT.glob("bench/*.md"),
+        *ROOT.glob("soak/*.md"),
+    ]
+)
 TOP = (ROOT / "README.md", ROOT / "CONTRIBUTING.md")
 FOR_USERS = [page for page in PAGES if page in TOP or page.is_relative_to(ROOT / "docs")]
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")

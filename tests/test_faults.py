@@ -367,7 +367,7 @@ def test_server_killed_while_the_engine_computes(gate: Gate) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_with_open_streams(gate: Gate, number: signal.Signals) -> None:
     """Streams end with an error event, the exit status is 0, nothing is left: even with the engine inside a step."""
-    with server_process("--engine", GATED, gate.path) as server:
+    with server_process("--engine", GATED, "--grace", "0", gate.path) as server:
         gate.accept()
         url = server.wait_ready()
         engine = os.pidfd_open(server.engine_pid())

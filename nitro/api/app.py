@@ -15,6 +15,7 @@ from nitro.api.anthropic import routes as anthropic
 from nitro.api.audio import routes as audio
 from nitro.api.auth import Guard
 from nitro.api.batches import routes as batches
+from nitro.api.drain import Drain
 from nitro.api.files import routes as files
 from nitro.api.files.filing import Filing
 from nitro.api.first_nitro import routes as first_nitro
@@ -74,12 +75,14 @@ def make_app(
     keys: KeyRing | None = None,
     prefixes: PrefixFolder | None = None,
     filing: Filing | None = None,
+    drain: Drain | None = None,
 ) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body. `stop`: begins to stop the
     server. `kept`: responses in the background, with the memory of all; None: nothing is kept. Without `embedding`
     nothing is embedded; without `fetching` models neither come nor go; without `recorder` nothing is recorded. `live`:
     tells what the server is doing. `keys`: of a file. `prefixes`: where they are kept in files. `filing`: files and
-    batches; None: there are none."""
+    batches; None: there are none. `drain`: tells whether the server ends."""
+    drain = drain or Drain()
     filing = filing or Filing()
     kept = kept or Background(Memory(None), service, served, ResponsesRenderer, 1)
     first = FirstNitro(served, stop, service.strict)
@@ -134,6 +137,7 @@ def make_app(
                 "recorder": recorder,
                 "prefixes": prefixes,
                 "filing": filing,
+                "drain": drain,
                 "live": live or Feed(Watches(served, metrics), service.requests, __version__),
             }
         ),
@@ -147,4 +151,4 @@ def make_app(
         logging_config=None,
     )
     larger = {files.PATH: (filing.max_file + FORM, "--max-file")}
-    return RequestMiddleware(app, guard, metrics, max_body, recorder, larger)
+    return RequestMiddleware(app, guard, metrics, max_body, recorder, larger, drain)

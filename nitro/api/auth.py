@@ -26,7 +26,15 @@ _PREFLIGHT = {
     b"access-control-allow-private-network": b"true",
 }
 _EXPOSED = ", ".join(
-    ("x-request-id", "request-id", "x-nitro-ignored", "x-should-retry", "retry-after", *rate_headers.NAMES)
+    (
+        "x-request-id",
+        "request-id",
+        "x-nitro-ignored",
+        "x-nitro-prefix",
+        "x-should-retry",
+        "retry-after",
+        *rate_headers.NAMES,
+    )
 ).encode()
 
 

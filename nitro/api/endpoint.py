@@ -20,6 +20,7 @@ from nitro.service.renderer import MakeRenderer, Renderer
 from nitro.service.requests import Principal, RawRequest
 
 CLIENT_CLOSED_REQUEST = 499  # the status nginx logs for it; nobody receives it
+PREFIX = "x-nitro-prefix"  # the hash by which a balancer finds the server that has computed the prompt's beginning
 TIER = "tier"  # in a scope's state: the tier of all that the request asks for, whatever it says
 
 
@@ -97,10 +98,15 @@ async def _reply(
 async def answer(endpoint: Endpoint, stream: GenerationStream, principal: Principal) -> Response[Any]:
     """With the endpoint's renderer."""
     renderer = _renderer(endpoint, stream)
-    headers = ignored_parameters.header(stream.ignored)
+    headers = headers_of(stream)
     if stream.streamed:
         return StreamResponse(stream, renderer, headers, principal)
     return Response(await stream.whole(renderer), headers=headers, media_type=MediaType.JSON)
+
+
+def headers_of(stream: GenerationStream) -> dict[str, str]:
+    """Those that say what became of the request."""
+    return {PREFIX: stream.prefix, **ignored_parameters.header(stream.ignored)}
 
 
 async def _reply_or_sign(

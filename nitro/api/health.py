@@ -5,12 +5,13 @@ from typing import Literal
 
 from litestar import MediaType, Request, Response, get
 
+from nitro.api.drain import Drain
 from nitro.api.openai import schema
 from nitro.api.openai.models import served
 from nitro.models.pool_entry import PoolEntry
 from nitro.service.metrics import CONTENT_TYPE, Metrics
 
-Status = Literal["ok", "loading", "restarting", "down", "stalled", "failed"]
+Status = Literal["ok", "loading", "restarting", "down", "stalled", "failed", "draining"]
 NOT_WELL = ("loading", "restarting", "down", "stalled", "failed")
 
 
@@ -24,10 +25,10 @@ async def metrics(request: Request) -> Response[bytes]:
 @get("/health")
 async def health(request: Request) -> Response[schema.Health]:
     """200 while the default model is well, or unloaded because nobody needed it, else 503 with the reason. A server
-    without a default is well."""
+    without a default is well; one that ends is not, from the moment when it is told to."""
     pool = served(request)
     entry = pool.default_entry
-    status, reason = _well(entry) if entry else ("ok", None)
+    status, reason = _ending(request) or _well(entry)
     models = [_told(each) for each in pool.entries()] if pool.by_name else []
     loading = _loading(entry) if entry else None
     pause = _pause(entry) if entry else None
@@ -47,8 +48,15 @@ def _pause(entry: PoolEntry) -> schema.Pause | None:
     return schema.Pause(entry.pause.failures, math.ceil(entry.pause.seconds)) if entry.pause else None
 
 
-def _well(entry: PoolEntry) -> tuple[Status, str | None]:
-    if entry.state in NOT_WELL:
+def _ending(request: Request) -> tuple[Status, str] | None:
+    drain: Drain = request.app.state.drain
+    if not drain.active:
+        return None
+    return "draining", f"The server takes no new requests. It ends when {drain.underway} have their replies."
+
+
+def _well(entry: PoolEntry | None) -> tuple[Status, str | None]:
+    if entry and entry.state in NOT_WELL:
         return entry.state, entry.reason  # type: ignore[return-value]
     return "ok", None
 
@@ -56,7 +64,8 @@ def _well(entry: PoolEntry) -> tuple[Status, str | None]:
 @get("/healthz", media_type=MediaType.HTML)
 async def healthz(request: Request) -> Response[str]:
     """The same in the first Nitro's words."""
-    entry = served(request).default_entry
-    if entry is None or _well(entry)[0] == "ok":
+    if _ending(request):
+        return Response("Nitro takes no new requests.", status_code=503)
+    if _well(served(request).default_entry)[0] == "ok":
         return Response("Nitro is alive!!!")
     return Response("Nitro has no model ready.", status_code=503)

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from nitro.api import sse
 from nitro.api.callers import is_trusted
-from nitro.api.middleware import CHANGES
+from nitro.api.middleware import CHANGES, ENDLESS
 from nitro.api.responses.replies import json
 from nitro.errors import ApiError
 from nitro.service import delivery
@@ -27,7 +27,7 @@ class RequestAborted(Struct):
     aborted: bool = True
 
 
-@get("/v1/server/events", opt={CHANGES: True})  # it never ends, so a HEAD cannot be answered as a GET is
+@get("/v1/server/events", opt={CHANGES: True, ENDLESS: True})  # so a HEAD cannot be answered as a GET is
 async def events(request: Request) -> Stream:
     """A snapshot, then changes, until the client leaves or the server stops."""
     return Stream(_frames(_feed(request)), media_type=sse.MEDIA_TYPE, headers=sse.HEADERS, status_code=200)

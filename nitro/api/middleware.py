@@ -1,12 +1,13 @@
 """What happens to every request before it is routed: one ASGI application around the routed one.
 
 It gives the request an id, corrects the path (doubled slashes, a missing or doubled `/v1`, capitals in the first
-Nitro's), asks the guard, limits the body, and answers browsers and HEAD.
+Nitro's), asks the guard, limits the body, and answers browsers and HEAD. It counts what a server that ends finishes.
 """
 
 import random
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 
 from litestar import Litestar
 from litestar.enums import ScopeType
@@ -15,6 +16,7 @@ from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Sen
 
 from nitro.api import callers, error_forms, error_responses, page, rate_headers, reply_writer
 from nitro.api.auth import OPEN_PATHS, Guard, Headers
+from nitro.api.drain import Drain
 from nitro.api.error_forms import ErrorForm
 from nitro.api.recording import Recording
 from nitro.api.request_turns import Turns
@@ -26,6 +28,7 @@ from nitro.records.recorder import Recorder
 from nitro.service.metrics import Metrics
 
 CHANGES = "changes"  # option of a route whose GET is no mere look: a HEAD must not do the same
+ENDLESS = "endless"  # option of a route whose reply ends with the server: it waits for none of them
 _SLASHES = re.compile("/{2,}")
 _ANY_CASE = re.compile("/(inferences|processmanager)/.*", re.IGNORECASE)  # paths of the first Nitro's API
 _PARAMETER = re.compile(r"\{[^:}]+:([^}]+)\}")  # of a route's path
@@ -45,17 +48,20 @@ class RequestMiddleware:
         max_body: int,
         recorder: Recorder | None = None,
         larger: Mapping[str, tuple[int, str]] | None = None,
+        drain: Drain | None = None,
     ):
         """`max_body` is in bytes; `larger`: of some paths, with the option that sets it. `recorder`: of what the guard
-        lets in."""
+        lets in. `drain`: tells whether the server ends."""
         self.inner: ASGIApp = Recording(app, recorder) if recorder else app
         self._guard = guard
         self._metrics = metrics
         self._max_body = (max_body, "--max-body")
         self._larger = larger or {}
         self._turns = Turns()
+        self._drain = drain or Drain()
         # For OPTIONS, HEAD and 405 alike. The `Allow` that Litestar puts into its exceptions knows no HEAD.
         self._routes = _Routes(app.routes)
+        self._unfinished = {*OPEN_PATHS, *_with_option(app.routes, ENDLESS)}
         self._under_v1 = {path.split("/")[2] for path in self._routes.names if path.startswith("/v1/")}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +93,7 @@ class RequestMiddleware:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                more = [(b"connection", b"close")] if body.unread else []
+                more = [(b"connection", b"close")] if body.unread or self._drain.active else []
                 if message["status"] == 405:
                     more.append((b"allow", _allow(allowed)))
                 if account:
@@ -103,6 +109,7 @@ class RequestMiddleware:
             caller.check()
             self._guard.check_host(asked_host)  # a proxy may tell another one, and both must be known
             account = self._guard.check(method, path, headers, caller.scheme)
+            self._drain.check(method, path)
             body.check()
             use = callers.begin(scope, account)
         except ApiError as refusal:
@@ -115,7 +122,8 @@ class RequestMiddleware:
                 return await _answer(send_with_headers, 308, {b"location": f"{caller.prefix}/".encode()}, b"")
             if path not in OPEN_PATHS:
                 await self._turns.wait()
-            await self.inner(scope, body, send_with_headers)
+            with nullcontext() if path in self._unfinished else self._drain.request():
+                await self.inner(scope, body, send_with_headers)
         finally:
             if use:
                 use.end()
@@ -182,6 +190,15 @@ class _Body:
         if max(self._length, self._received) > self._limit:
             limit = f"{self._limit // 2**20} MiB"
             raise ApiError(413, f"The body is larger than {limit}; start the server with a larger {self._option}.")
+
+
+def _with_option(routes: Iterable[BaseRoute], option: str) -> list[str]:
+    """The paths of routes that have it."""
+    return [
+        route.path
+        for route in routes
+        if isinstance(route, HTTPRoute) and any(option in handler.opt for handler in route.route_handlers)
+    ]
 
 
 def _methods(route: BaseRoute) -> set[str]:

@@ -3,7 +3,7 @@
 The command is for that process alone, so it is not reached as nitro.toml says (no TLS, no Unix socket, no proxy).
 
 The descriptor is the reading end of a pipe. When its other end closes, however that process ended, this one stops as by
-SIGTERM.
+Ctrl-C: whoever would read what it finishes is gone.
 """
 
 import os
@@ -30,7 +30,7 @@ def main() -> None:
 def _watch(descriptor: int) -> None:
     while os.read(descriptor, 1):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 if __name__ == "__main__":

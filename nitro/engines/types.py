@@ -318,3 +318,4 @@ class StepRecord(Struct, frozen=True, array_like=True):
     kv_used: int = 0  # tokens in the KV pool, those of idle slots too
     embedded: int = 0  # inputs that were embedded, instead of rows
     inputs: int = 0  # that wait to be embedded
+    kv_running: int = 0  # of `kv_used`, without those of idle slots

@@ -271,12 +271,13 @@ class GenerationStream:
     """One accepted generation. Consume it once: by `stream` or `whole`, or by `next` or `take` and then `release`.
 
     `streamed`: whether its client wants a stream. `ignored`: parameters without effect on this model, as they may stand
-    in a header.
+    in a header. `prefix`: see prefix_hash.
     """
 
     def __init__(self, accepted: _Accepted, prompt_param: str, principal: Principal, lease: Lease, log: RequestLog):
         self.started = accepted.started
         self.ignored = accepted.ignored
+        self.prefix = accepted.prepared.prefix
         self.streamed = accepted.prepared.streamed
         self.reply_options = accepted.prepared.reply_options
         self._choices = accepted.choices

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import accumulate
 
+from msgspec import Struct
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -53,6 +54,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
+        self._shown = [registry]
         self._requests = Counter("nitro_requests", "HTTP requests answered.", ["path", "status"], registry=registry)
         self._prompt = Counter("nitro_prompt_tokens", "Tokens of accepted prompts.", MODEL, registry=registry)
         self._cached = Counter("nitro_cached_tokens", "Those of them found in the cache.", MODEL, registry=registry)
@@ -86,13 +88,19 @@ class Metrics:
         """Show these, too, as they are when somebody asks."""
         self._registry.register(_Noted(families))
 
+    def in_other_names(self, families: Callable[[], Iterable[Metric]], alone: bool) -> None:
+        """Show these, too, or `alone`: they say some of the same in the words of another server."""
+        others = CollectorRegistry()
+        others.register(_Noted(families))
+        self._shown = [others] if alone else [self._registry, others]
+
     def answered(self, path: str, status: int) -> None:
         """An HTTP request was answered. `path`: one of a few known ones."""
         self._requests.labels(path, str(status)).inc()
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return b"".join(map(generate_latest, self._shown))
 
     def _families(self) -> Iterator[Metric]:
         for (name, help), value in zip(FOLDER, self.prefixes(), strict=True) if self.prefixes else ():
@@ -109,6 +117,20 @@ class Metrics:
             yield gauges
 
 
+class Totals(Struct):
+    """Tokens of all requests of a model that have ended."""
+
+    prompt: int = 0
+    cached: int = 0
+    generated: int = 0
+
+    def add(self, usage: TokenUsage) -> None:
+        """One has ended."""
+        self.prompt += usage.prompt_tokens
+        self.cached += usage.cached_tokens
+        self.generated += usage.completion_tokens
+
+
 class ModelMetrics:
     """What is counted of one model. It is its engine's `Observer`."""
 
@@ -119,11 +141,13 @@ class ModelMetrics:
         self.histograms = [_Histogram(bounds) for _, _, bounds in HISTOGRAMS]
         self._queued, self._first, self._each, self._rows, self._steps = self.histograms
         self._latest: StepRecord | None = None
+        self.totals = Totals()
 
     def generation(self, usage: TokenUsage, queued: float | None, first: float | None, later: float) -> None:
         """A request has ended. Seconds: in the queue, until its first token, and from there to its last; None: it had
         none."""
         generated = usage.completion_tokens
+        self.totals.add(usage)
         self._prompt.inc(usage.prompt_tokens)
         self._cached.inc(usage.cached_tokens)
         self._generated.inc(generated)
@@ -160,6 +184,11 @@ class ModelMetrics:
     def engine_restarted(self) -> None:
         """A new process was started for the engine."""
         self._restarts.inc()
+
+    @property
+    def kv_running(self) -> int:
+        """Tokens in the KV cache of sequences that run."""
+        return self._latest.kv_running if self._latest else 0
 
     @property
     def now(self) -> tuple[int, int, int, int]:

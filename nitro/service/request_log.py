@@ -194,7 +194,7 @@ class RequestLog:
             id=self.id,
             route=self._route,
             model=self.adapter or self.model,
-            phase=self._phase,
+            phase=self.phase,
             began=self._since,
             accepted=self._after(accepted),
             started=None if queued is None else self._after(self._accepted + queued),
@@ -207,7 +207,7 @@ class RequestLog:
             completion_tokens=sum(choice.tokens for choice in choices),
             inputs=self._embedded.get("inputs", 0),
             finish=list(dict.fromkeys(choice.finish for choice in choices if choice.finish)),
-            reason=self._how if self._phase == "failed" else None,
+            reason=self._how if self.phase == "failed" else None,
         )
 
     def _after(self, time: float | None) -> float | None:
@@ -215,7 +215,8 @@ class RequestLog:
         return None if time is None else time - self._began
 
     @property
-    def _phase(self) -> Phase:
+    def phase(self) -> Phase:
+        """See Underway."""
         if self._end_time is not None:
             return ENDS.get(self._how, "failed")
         if self.choices is None:

@@ -1,5 +1,6 @@
-"""Ctrl-C and SIGTERM: the first asks the process to stop, the second ends it, whatever it is doing. SIGHUP has files
-read again, unless the terminal is gone: then it asks the process to stop, too.
+"""Ctrl-C and SIGTERM: the first asks the process to stop, the second ends it, whatever it is doing. SIGTERM may ask for
+something else, as to finish what was begun. SIGHUP has files read again, unless the terminal is gone: then it asks the
+process to stop, too.
 
 Python runs signal handlers between two steps of the main thread's code, and an event loop only once per turn, so a
 busy one does not react. Therefore the signals are blocked, and a thread waits for them. At the first that stops, that
@@ -36,19 +37,25 @@ def hold() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def on_first(stop: Callable[[], object], again: Callable[[], object] = lambda: None) -> None:
+def on_first(
+    stop: Callable[[], object],
+    again: Callable[[], object] = lambda: None,
+    drain: Callable[[], object] | None = None,
+) -> None:
     """Call `stop` once, at the first signal that stops, and `again` at each that has files read again, in a thread of
-    its own. Neither may wait."""
+    its own. `drain`: called instead of `stop` if it is SIGTERM. None of them may wait."""
     closes = signal.getsignal(AGAIN) is not signal.SIG_IGN and _has_terminal()  # nohup ignores it
-    threading.Thread(target=_wait, args=(stop, again, closes), name="signals", daemon=True).start()
+    threading.Thread(target=_wait, args=(stop, again, drain or stop, closes), name="signals", daemon=True).start()
 
 
-def _wait(stop: Callable[[], object], again: Callable[[], object], closes: bool) -> None:
+def _wait(stop: Callable[[], object], again: Callable[[], object], drain: Callable[[], object], closes: bool) -> None:
     """`closes`: it ends with its terminal."""
-    while signal.sigwait((*STOP_SIGNALS, AGAIN)) == AGAIN:
+    while (number := signal.sigwait((*STOP_SIGNALS, AGAIN))) == AGAIN:
         if closes and not _has_terminal():
             break
         again()
+    if number == signal.SIGTERM:
+        stop = drain
     if os.getpid() != 1:  # the system does not end process 1 of a container by a signal without a handler
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         stop()

@@ -19,6 +19,8 @@ SOURCES = (
     "LICENSE",
     "Containerfile",
     "docs/**/*",
+    "examples/replicas/*.*",
+    "examples/replicas/[!_]*/*",
     "packaging/*",
     "bench/results.*",
     "soak/results.md",

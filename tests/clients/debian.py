@@ -14,17 +14,26 @@ from nitro.system import folders
 def program(package: str, path: str) -> Path:
     """A program that is installed, or else is fetched by apt-get. `path`: where it lies in its package. Skips the test
     where there is none, with the reason."""
-    if found := shutil.which(Path(path).name):
-        return Path(found)
+    return Path(shutil.which(Path(path).name) or _unpacked(package) / path)
+
+
+def libraries(*packages: str) -> dict[str, str]:
+    """The variable by which a program that is not installed finds these packages' libraries."""
+    found = [str(folder) for package in packages for folder in _unpacked(package).glob("usr/lib/*-linux-gnu")]
+    return {"LD_LIBRARY_PATH": ":".join(found)}
+
+
+def _unpacked(package: str) -> Path:
+    """The folder with what is in a package."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         pytest.skip(f"{package} is not installed, and this is no Debian from which to fetch it")
     home = folders.cache() / "clients" / package
     home.parent.mkdir(parents=True, exist_ok=True)
     with (home.parent / f"{package}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (home / path).exists():
+        if not home.exists():
             _fetch(package, home)
-    return home / path
+    return home
 
 
 def _fetch(package: str, home: Path) -> None:

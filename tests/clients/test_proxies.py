@@ -40,6 +40,11 @@ def certificate(folder: Path) -> None:
     subprocess.run([*command, *names], cwd=folder, check=True, capture_output=True)
 
 
+def user() -> str:
+    """The test's own, and its group, as nginx's `user` takes them."""
+    return f"{pwd.getpwuid(os.getuid()).pw_name} {grp.getgrgid(os.getgid()).gr_name}"
+
+
 def nginx(folder: Path, port: int, upstream: str) -> list[str]:
     """Its workers run as the test does: root's would be nobody's, who may not enter the folder of a Unix socket."""
     site = (PACKAGING / "nginx.conf").read_text()
@@ -51,8 +56,7 @@ def nginx(folder: Path, port: int, upstream: str) -> list[str]:
     }.items():
         assert site.count(ours) == 1
         site = site.replace(ours, theirs)
-    user = f"{pwd.getpwuid(os.getuid()).pw_name} {grp.getgrgid(os.getgid()).gr_name}"
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, site=site, user=user))
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, site=site, user=user()))
     program = str(debian.program("nginx", "usr/sbin/nginx"))
     return [program, "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
 
@@ -77,9 +81,9 @@ class Proxied:
 
 
 @contextmanager
-def started(command: list[str], folder: Path, port: int) -> Iterator[None]:
+def started(command: list[str], folder: Path, port: int, variables: dict[str, str] | None = None) -> Iterator[None]:
     """The proxy, once it listens."""
-    env = {**os.environ, "HOME": str(folder)}
+    env = {**os.environ, "HOME": str(folder), **(variables or {})}
     with subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as process:
         try:
             while process.poll() is None:
@@ -219,16 +223,3 @@ def test_over_a_unix_socket(proxy: str, serve: Callable[..., RunningServer], tmp
         with client.stream("GET", "/nowhere", headers=FORGED, extensions={"sni_hostname": NAME}):
             pass
     assert server.log_line().endswith("from 127.0.0.2)")
-
-
-def test_several_servers(tmp_path: Path) -> None:
-    """nginx takes what docs/past-one-machine.md puts in the place of its upstream."""
-    page = (PACKAGING.parent / "docs" / "past-one-machine.md").read_text()
-    _, _, rest = page.partition("```nginx\n")
-    certificate(tmp_path)
-    command = nginx(tmp_path, 65535, "127.0.0.1:1")
-    file = tmp_path / "nginx.conf"
-    text = file.read_text()
-    begin, end = text.index("upstream nitro"), text.index("\nserver {")
-    file.write_text(text[:begin] + rest.partition("```")[0] + text[end:])
-    subprocess.run([*command, "-t"], check=True, capture_output=True)

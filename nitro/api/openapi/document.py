@@ -357,6 +357,8 @@ def _reply(operation: Operation) -> Json:
     if operation.events:
         content[operation.stream] = {"itemSchema": _event(operation.events, operation.named)}
     headers = ["x-request-id", *(["x-nitro-ignored"] if operation.body else []), *rate_headers.NAMES]
+    if operation.chunk or operation.events:
+        headers.insert(1, "x-nitro-prefix")
     return {"description": operation.summary, "content": content, "headers": _headers(headers)}
 
 

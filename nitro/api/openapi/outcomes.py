@@ -24,6 +24,7 @@ HEADERS: dict[str, str] = {
     "x-request-id": "The request's id, by which the server's log names it.",
     "request-id": "The same, for Anthropic's clients.",
     "x-nitro-ignored": "Parameters of the request that had no effect.",
+    "x-nitro-prefix": "How the conversation begins, as a hash: send it with its later requests, for balancers.",
     "x-should-retry": "false: the request would fail again.",
     "retry-after": "Seconds after which the request may succeed.",
     **{f"x-ratelimit-limit-{kind}": f"Of the key: {kind} a minute, or a day." for kind in KINDS},

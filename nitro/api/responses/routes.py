@@ -100,7 +100,7 @@ async def _kept(keeper: Keeper, stream: GenerationStream, principal: Principal) 
         stream.release(f"error: {error}")
         keeper.leave()
         raise
-    headers = ignored_parameters.header(stream.ignored)
+    headers = endpoint.headers_of(stream)
     if stream.streamed:
         return KeptStream(stream, WithheldEnd(renderer, keeper), headers, principal, keeper)
     try:

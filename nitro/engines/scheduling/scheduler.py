@@ -85,7 +85,12 @@ class Scheduler:
     @property
     def kv_used(self) -> int:
         """Tokens in the KV pool, those of idle slots too."""
-        return self.slots.held + sum([sequence.computed for sequence in self.running])
+        return self.slots.held + self.kv_running
+
+    @property
+    def kv_running(self) -> int:
+        """Of these, the tokens of sequences that run: what idle slots hold gives way to others."""
+        return sum([sequence.computed for sequence in self.running])
 
     @property
     def slots(self) -> Slots:

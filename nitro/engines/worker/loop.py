@@ -339,6 +339,7 @@ class EngineLoop:
             kv_used=scheduler.kv_used,
             embedded=embedded,
             inputs=self.embeddings.waiting,
+            kv_running=scheduler.kv_running,
         )
 
 

@@ -135,7 +135,8 @@ class Valid(WireMessage, frozen=True):
 class Prepared(WireMessage, frozen=True):
     """A request that the engine can work on. `ignored`: parameters without effect, as they may stand in a header.
     `unknown_model`: the name it has for a model, where that is not ours. `keep_alive`, `tier`: see GenerationRequest;
-    `truncates`: see Conversation. `adapters`: those that are applied; `adapter`: the one that answers as a model."""
+    `truncates`: see Conversation. `adapters`: those that are applied; `adapter`: the one that answers as a model.
+    `prefix`: see prefix_hash."""
 
     work: EncodedWork
     output: OutputOptions
@@ -148,6 +149,7 @@ class Prepared(WireMessage, frozen=True):
     adapters: AdapterSet = ()
     adapter: str | None = None
     tier: Tier | None = None
+    prefix: str = ""
 
 
 class PreparedEmbedding(WireMessage, frozen=True):

@@ -21,7 +21,7 @@ from nitro.models.setup import ModelSetup
 from nitro.service import ignored_parameters
 from nitro.service.answer_constraint import after_thinking, unenforced_tools, with_tools
 from nitro.service.embedding_request import EmbeddingReader, EmbeddingRequest
-from nitro.service.intake import chosen_adapters, embedding_work, prefix_ends, rerank_work
+from nitro.service.intake import chosen_adapters, embedding_work, prefix_ends, prefix_hash, rerank_work
 from nitro.service.intake.conversation_text import ConversationText
 from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, PreparedEmbedding, encode_tools
 from nitro.service.intake.shortened import shortened
@@ -310,6 +310,7 @@ def _prepared(
         unknown_model=None,
         keep_alive=request.keep_alive,
         tier=request.tier,
+        prefix=prefix_hash.of(request),
     )
 
 

@@ -1,11 +1,11 @@
 """The requests of a server that are under way, and the last that have ended: to be told of, and to be aborted."""
 
-from collections import deque
+from collections import Counter, deque
 from itertools import islice
 from typing import Protocol
 
 from nitro.engines.client.generation import Generation
-from nitro.service.live.state import LiveRequest
+from nitro.service.live.state import LiveRequest, Phase
 
 MAX_ENDED = 100  # that are remembered
 MAX_TOLD = 200  # of those under way
@@ -15,6 +15,11 @@ class Underway(Protocol):
     """A request that has not ended."""
 
     id: str
+    model: str  # its id; "-": it is not known yet
+
+    @property
+    def phase(self) -> Phase:
+        """How far it is, as one word."""
 
     @property
     def generation(self) -> Generation | None:
@@ -54,6 +59,10 @@ class Requests:
     def names(self) -> dict[Generation, str]:
         """The ids of those that an engine has accepted."""
         return {generation: id for id, request in self._open.items() if (generation := request.generation)}
+
+    def phases(self) -> Counter[tuple[str, Phase]]:
+        """How many are under way, by model and phase."""
+        return Counter((request.model, request.phase) for request in self._open.values())
 
     def states(self) -> list[LiveRequest]:
         """The last that have ended, and the oldest of those under way."""
