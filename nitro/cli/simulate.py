@@ -90,7 +90,11 @@ def costs(file: Path, model: str | None, **options: object) -> None:
     help="2 halves the distances between recorded requests.",
 )
 @click.option(
-    "--prefix", type=click.IntRange(1), default=64, show_default=True, help="Tokens by which a router tells prompts apart."
+    "--prefix",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Tokens by which a router tells prompts apart.",
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of what is random.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -122,7 +126,13 @@ def traffic(
         known, sent = cost_file.read(costs), recorded.read(records)
         plans = [
             fleet.Plan(
-                clients=count, replicas=servers, route=rule, seed=seed, requests=requests or 0, speed=speed, prefix=prefix
+                clients=count,
+                replicas=servers,
+                route=rule,
+                seed=seed,
+                requests=requests or 0,
+                speed=speed,
+                prefix=prefix,
             )
             for count, servers, rule in itertools.product(clients or (None,), replicas or (1,), route or ("prefix",))
         ]

@@ -225,5 +225,3 @@ class _Fleet:
 
 def _of(values: list[float], share: float) -> float:
     return percentile(values, share) if values else 0.0
-
-
