@@ -25,7 +25,7 @@ from bench.serve import log
 from nitro.bench import client
 from nitro.bench.client import LoadResult
 from nitro.bench.prompts import Prompts
-from nitro.bench.scenarios import real_texts
+from nitro.bench.scenarios import Scenario, real_texts
 from nitro.bench.stats import percentile
 from nitro.engines.types import EngineSpec
 from nitro.simulation import calibration, recorded
@@ -94,27 +94,30 @@ def compare(options: argparse.Namespace) -> list[Compared]:
     with tempfile.TemporaryDirectory(prefix="nitro-records-") as folder:
         command = processes.nitro(str(options.model), *flags, "--record", folder)
         with processes.running(command) as server:
-            client.run(real_texts(FEW, 8, 1)(server.endpoint, Prompts("warm-up")))
+            client.run(texts(FEW, 1)(server.endpoint, Prompts("warm-up")))
             log("1 and 4 clients")
-            few = {
-                n: client.run(real_texts(n, TOKENS, each)(server.endpoint, Prompts(n))) for n, each in RECORDED.items()
-            }
+            few = {n: client.run(texts(n, each)(server.endpoint, Prompts(n))) for n, each in RECORDED.items()}
         traffic = recorded.read(Path(folder))
     costs = with_server(costs, traffic, few)
     predictions = {n: simulate(traffic, costs, Plan(clients=n, requests=each)) for n, each in MEASURED.items()}
     for n, found in predictions.items():
         log(f"{n} clients, predicted: {found.tokens_per_second:.1f} tokens/s")
     with processes.running(processes.nitro(str(options.model), *flags)) as server:
-        client.run(real_texts(FEW, 8, 1)(server.endpoint, Prompts("warm-up")))
+        client.run(texts(FEW, 1)(server.endpoint, Prompts("warm-up")))
         return [
             Compared(n, [measured(server, n, each, number) for number in range(options.rounds)], predictions[n])
             for n, each in MEASURED.items()
         ]
 
 
+def texts(clients: int, each: int) -> Scenario:
+    """So many requests of each client."""
+    return real_texts(clients, TOKENS, each)
+
+
 def measured(server: processes.Server, clients: int, each: int, number: int) -> LoadResult:
     """A round of so many clients."""
-    result = client.run(real_texts(clients, TOKENS, each)(server.endpoint, Prompts(f"{clients} {number}")))
+    result = client.run(texts(clients, each)(server.endpoint, Prompts(f"{clients} {number}")))
     log(f"{clients} clients, round {number + 1}: {result.tokens / result.seconds:.1f} tokens/s")
     return result
 

@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from nitro.system import terminal
 if TYPE_CHECKING:
     from nitro.simulation.fleet import Plan, Prediction
 
-ROUTES = ("random", "round-robin", "least-busy", "client", "prefix", "prefix-bounded")
+ROUTES = ("random", "round-robin", "least-busy", "client", "conversation", "prefix", "prefix-bounded")
 MEASURED = ("engine", "context", "parallel", "threads", "gpu_layers", "cache_type_k", "cache_type_v")
 HEADER = (
     *("clients", "replicas", "route", "tokens/s", "TTFT p50", "p95", "waited p50", "p95"),
@@ -34,9 +34,9 @@ def simulate() -> None:
     """Say what a server, or several behind a router, would do under recorded traffic."""
 
 
-def _with_engine(command):  # type: ignore[no-untyped-def]
+def _with_engine(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed([each for each in options_of(EngineOptions) if each.field in MEASURED]):
-        command = struct_option(option, f"{option.meta.description}")(command)
+        command = struct_option(option, option.meta.description or "")(command)
     return command
 
 
@@ -73,12 +73,15 @@ def costs(file: Path, model: str | None, **options: object) -> None:
     "--clients",
     multiple=True,
     type=click.IntRange(1, 100_000),
-    help="Clients at once, each of which sends its next request when the last is answered. More than once: each number. "
-    "Default: requests come when they came.",
+    help="Clients at once, each of which sends its next request when the last is answered. More than once: each "
+    "number. Default: requests come when they came.",
 )
 @click.option("--replicas", multiple=True, type=click.IntRange(1, 1000), help="Servers. More than once: each number.")
 @click.option(
-    "--route", multiple=True, type=click.Choice(ROUTES), help="How a router chooses a server. More than once: each."
+    "--route",
+    multiple=True,
+    type=click.Choice(ROUTES),
+    help="How a router chooses a server. More than once: each. Default: conversation, as by x-nitro-prefix.",
 )
 @click.option("--requests", type=click.IntRange(1), help="Requests of each client. Default: all that were recorded.")
 @click.option(
@@ -112,8 +115,7 @@ def traffic(
 ) -> None:
     """Play the requests in RECORDS to servers that need not be there.
 
-    RECORDS is a file of records, or a folder with some, of `nitro serve --record`. Without --clients --requests says
-    nothing, and with it --speed does not.
+    RECORDS is a file of records, or a folder with some, of `nitro serve --record`.
     """
     from nitro.simulation import costs as cost_file
     from nitro.simulation import fleet, recorded
@@ -134,7 +136,9 @@ def traffic(
                 speed=speed,
                 prefix=prefix,
             )
-            for count, servers, rule in itertools.product(clients or (None,), replicas or (1,), route or ("prefix",))
+            for count, servers, rule in itertools.product(
+                clients or (None,), replicas or (1,), route or ("conversation",)
+            )
         ]
         found = [(plan, fleet.simulate(sent, known, plan)) for plan in plans]
     if as_json:

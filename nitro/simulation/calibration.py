@@ -5,6 +5,7 @@ by itself; of steps that are alike the median counts, so that a disturbed one do
 """
 
 import asyncio
+import itertools
 import random
 import statistics
 import time
@@ -108,7 +109,7 @@ class _Prompts:
 def _between(noted: Sequence[tuple[float, StepRecord]]) -> float:
     """Seconds that pass between two steps: messages, and whatever else the engine process does."""
     gaps = []
-    for (before, _), (after, record) in zip(noted, noted[1:], strict=False):
+    for (before, _), (after, record) in itertools.pairwise(noted):
         if not record.admitted and record.rows and all(row.stop - row.start == 1 for row in record.rows):
             gaps.append(max(after - before - record.seconds, 0.0))
     return statistics.median(gaps) if gaps else 0.0

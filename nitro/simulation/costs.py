@@ -4,8 +4,8 @@
 
 d: sequences that decode; t: tokens of prompts that fill tiles (`attention_tile_rows`), all where there are no tiles; r:
 the rest of them; each part only where the step has such. `held`: tokens that a chunk's slot holds before it, which
-attention reads for each row. Curves are tables: kernels compute rows in groups. Between two points a curve is a line, and
-beyond the last one it goes on as between the last two, but never falls.
+attention reads for each row. Curves are tables: kernels compute rows in groups. Between two points a curve is a line,
+and beyond the last one it goes on as between the last two, but never falls.
 """
 
 from bisect import bisect_left

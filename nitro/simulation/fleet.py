@@ -32,7 +32,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     clients: int | None = None
     replicas: int = 1
-    route: str = "prefix"
+    route: str = "conversation"
     seed: int = 1
     requests: int = 0
     speed: float = 1.0
@@ -42,8 +42,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 class Prediction(Struct, frozen=True, kw_only=True):
     """What came of it. Times are seconds of the simulated clock. `too_long`: requests that fit into no context, and
     `failed` into no KV pool. `waited`: from the engine's queue to a slot. `longest_queue`: requests that waited on one
-    replica at once. `cached`: the share of the prompts' tokens that came from a cache. `busiest`, `idlest`: the share of
-    the time that a replica computed."""
+    replica at once. `cached`: the share of the prompts' tokens that came from a cache. `busiest`, `idlest`: the share
+    of the time that a replica computed."""
 
     requests: int
     answered: int
@@ -148,7 +148,7 @@ class _Fleet:
         if request.length > self._context:
             self._too_long += 1  # the server says so at once
             return self._next(client)
-        place = self._rule.choose(client, request.prompt, self._underway)
+        place = self._rule.choose(client, request, self._underway)
         self._underway[place] += 1
         id = next(self._numbers)
         self._open[id] = _Sent(client, request, place, self._now)

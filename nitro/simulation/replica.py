@@ -1,5 +1,5 @@
-"""One server of a simulated fleet: the engine's scheduler and step budget, driven as the engine's loop drives them, with
-a runner that keeps nothing and a clock that is told what steps cost."""
+"""One server of a simulated fleet: the engine's scheduler and step budget, driven as the engine's loop drives them,
+with a runner that keeps nothing and a clock that is told what steps cost."""
 
 from functools import partial
 from typing import NamedTuple

@@ -10,6 +10,8 @@ from hashlib import blake2b
 from math import ceil
 from random import Random
 
+from nitro.simulation.traffic import Request
+
 PREFIX = 64  # tokens at a prompt's beginning that a router hashes
 SLACK = 1.25  # times the mean of requests under way that a server may have, where loads are bounded
 
@@ -26,7 +28,7 @@ class Rule(ABC):
         self._ranks: dict[bytes, Ranks] = {}
 
     @abstractmethod
-    def choose(self, client: int, prompt: list[int], underway: Sequence[int]) -> int:
+    def choose(self, client: int, request: Request, underway: Sequence[int]) -> int:
         """The server for a client's request. `underway`: requests that each server has."""
 
     def ranks(self, key: bytes) -> Ranks:
@@ -36,15 +38,15 @@ class Rule(ABC):
             known = self._ranks[key] = sorted(range(self.replicas), key=weights.__getitem__)
         return known
 
-    def begins(self, prompt: list[int]) -> bytes:
+    def begins(self, request: Request) -> bytes:
         """A prompt's beginning, as a key."""
-        return repr(prompt[: self.prefix]).encode()
+        return repr(request.prompt[: self.prefix]).encode()
 
 
 class AtRandom(Rule):
     """Any."""
 
-    def choose(self, client: int, prompt: list[int], underway: Sequence[int]) -> int:
+    def choose(self, client: int, request: Request, underway: Sequence[int]) -> int:
         """See Rule."""
         return self.random.randrange(self.replicas)
 
@@ -54,7 +56,7 @@ class InTurn(Rule):
 
     _last = -1
 
-    def choose(self, client: int, prompt: list[int], underway: Sequence[int]) -> int:
+    def choose(self, client: int, request: Request, underway: Sequence[int]) -> int:
         """See Rule."""
         self._last = (self._last + 1) % self.replicas
         return self._last
@@ -63,7 +65,7 @@ class InTurn(Rule):
 class LeastBusy(Rule):
     """That with the fewest requests, of equals any."""
 
-    def choose(self, client: int, prompt: list[int], underway: Sequence[int]) -> int:
+    def choose(self, client: int, request: Request, underway: Sequence[int]) -> int:
         """See Rule."""
         least = min(underway)
         return self.random.choice([place for place, count in enumerate(underway) if count == least])
@@ -72,27 +74,35 @@ class LeastBusy(Rule):
 class ByClient(Rule):
     """Always the same for a client, as a hash of its address."""
 
-    def choose(self, client: int, prompt: list[int], underway: Sequence[int]) -> int:
+    def choose(self, client: int, request: Request, underway: Sequence[int]) -> int:
         """See Rule."""
         return self.ranks(b"client %d" % client)[0]
+
+
+class ByConversation(Rule):
+    """Always the same for a conversation, as a hash of `x-nitro-prefix`."""
+
+    def choose(self, client: int, request: Request, underway: Sequence[int]) -> int:
+        """See Rule."""
+        return self.ranks(b"conversation %d" % request.conversation)[0]
 
 
 class ByPrefix(Rule):
     """Always the same for prompts that begin alike."""
 
-    def choose(self, client: int, prompt: list[int], underway: Sequence[int]) -> int:
+    def choose(self, client: int, request: Request, underway: Sequence[int]) -> int:
         """See Rule."""
-        return self.ranks(self.begins(prompt))[0]
+        return self.ranks(self.begins(request))[0]
 
 
 class ByBoundedPrefix(Rule):
     """The same, but the next in the prefix's order where a server has far more than its part of all requests
     (Mirrokni, Thorup and Zadimoghaddam, 2016, Consistent Hashing with Bounded Loads, arXiv:1608.01350)."""
 
-    def choose(self, client: int, prompt: list[int], underway: Sequence[int]) -> int:
+    def choose(self, client: int, request: Request, underway: Sequence[int]) -> int:
         """See Rule."""
         most = ceil(SLACK * (sum(underway) + 1) / self.replicas)
-        return next(place for place in self.ranks(self.begins(prompt)) if underway[place] < most)
+        return next(place for place in self.ranks(self.begins(request)) if underway[place] < most)
 
 
 RULES: dict[str, Callable[[int, int, int], Rule]] = {
@@ -100,6 +110,7 @@ RULES: dict[str, Callable[[int, int, int], Rule]] = {
     "round-robin": InTurn,
     "least-busy": LeastBusy,
     "client": ByClient,
+    "conversation": ByConversation,
     "prefix": ByPrefix,
     "prefix-bounded": ByBoundedPrefix,
 }

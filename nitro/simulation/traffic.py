@@ -1,12 +1,13 @@
 """Requests to be simulated: what each asks and is answered, as tokens, and which of them make a conversation.
 
 Token ids stand for texts: two prompts begin with the same ids as far as they begin with the same text. Where there are
-more clients than conversations, conversations are copied: what a copy shares with another conversation (a system prompt)
-stays shared, and all the rest is new, so that no copy finds in a cache what a client of its own would not.
+more clients than conversations, these are copied: what a copy shares with another conversation (a system prompt) stays
+shared, and all the rest is new, so that no copy finds in a cache what a client of its own would not.
 """
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from nitro.engines.scheduling.slots import shared_prefix
@@ -17,11 +18,13 @@ FRESH = 2**32  # ids from here on are a copy's own; each copy has as many
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`at`: seconds after the first one. `prompt`, `answer`: token ids, at least one each."""
+    """`at`: seconds after the first one. `prompt`, `answer`: token ids, at least one each. `conversation`: its number,
+    by which a router may know it."""
 
     prompt: list[int]
     answer: list[int]
     at: float = 0.0
+    conversation: int = 0
 
     @property
     def length(self) -> int:
@@ -46,7 +49,7 @@ class Conversation:
             cut = self.shared
             prompt = request.prompt[:cut] + [token + number * FRESH for token in request.prompt[cut:]]
             answer = [token + number * FRESH for token in request.answer]
-            requests.append(Request(prompt, answer, request.at))
+            requests.append(Request(prompt, answer, request.at, request.conversation + number * FRESH))
         return Conversation(requests, self.shared)
 
 
@@ -83,12 +86,12 @@ def joined(conversations: Sequence[Sequence[Request]], left_out: int = 0) -> Tra
         raise SimulationError("there is no request in it that was answered with text.")
     order = sorted((request.prompt, number) for number, talk in enumerate(conversations) for request in talk)
     shared = [0] * len(conversations)
-    for (prompt, number), (other, of_other) in zip(order, order[1:], strict=False):
+    for (prompt, number), (other, of_other) in itertools.pairwise(order):
         if number != of_other:
             length = min(shared_prefix(prompt, other), len(prompt) - 1, len(other) - 1)
             shared[number], shared[of_other] = max(shared[number], length), max(shared[of_other], length)
-    talks = [Conversation(list(talk), length) for talk, length in zip(conversations, shared, strict=True)]
-    return Traffic(talks, left_out)
+    numbered = [[replace(each, conversation=number) for each in talk] for number, talk in enumerate(conversations)]
+    return Traffic([*map(Conversation, numbered, shared)], left_out)
 
 
 @dataclass(frozen=True, slots=True)
