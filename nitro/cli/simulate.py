@@ -21,7 +21,8 @@ from nitro.system import terminal
 if TYPE_CHECKING:
     from nitro.simulation.fleet import Plan, Prediction
 
-ROUTES = ("random", "round-robin", "least-busy", "client", "conversation", "prefix", "prefix-bounded")
+BY_CONVERSATION = "conversation"
+ROUTES = ("random", "round-robin", "least-busy", "client", BY_CONVERSATION, "prefix", "prefix-bounded")
 MEASURED = ("engine", "context", "parallel", "threads", "gpu_layers", "cache_type_k", "cache_type_v")
 HEADER = (
     *("clients", "replicas", "route", "tokens/s", "TTFT p50", "p95", "waited p50", "p95"),
