@@ -16,7 +16,7 @@ from nitro.simulation.fleet import Plan, Prediction, simulate
 from nitro.simulation.routing import RULES
 from nitro.simulation.traffic import Made
 
-CLIENTS, REPLICAS = 1024, 16
+CLIENTS, REPLICAS, THINK = 2048, 16, 5.0  # seconds between an answer and the next question
 CUSTOMERS = 100
 MADE = Made(CLIENTS, turns=4, customers=CUSTOMERS, system=800, question=60, answer=100)
 ROUND = StepCosts(
@@ -54,7 +54,7 @@ def main() -> None:
     for title, skewed in (("alike", False), ("skewed", True)):
         made = replace(MADE, conversations=options.clients, skewed=skewed).traffic(1)
         for route in RULES:
-            plan = Plan(clients=options.clients, replicas=options.replicas, route=route)
+            plan = Plan(clients=options.clients, replicas=options.replicas, route=route, think=THINK)
             rows.append(row(title, route, simulate(made, known, plan)))
     print(report.table(HEADER, rows))
     print(f"\n{len(rows)} simulations of {options.clients} clients took {time.perf_counter() - began:.0f} s.")

@@ -57,10 +57,13 @@ def play(made: Made = SMALL, known: StepCosts = COSTS, seed: int = 1, **plan: ob
     seed=st.integers(0, 99),
     room=st.sampled_from([ROOM, TILED, structs.replace(ROOM, kv_tokens=2048), structs.replace(ROOM, prompt_grid=32)]),
     requests=st.integers(0, 3),
+    think=st.sampled_from([0.0, 0.5]),
 )
-def test_every_request_ends_once(clients: int, replicas: int, route: str, seed: int, room: Room, requests: int) -> None:
+def test_every_request_ends_once(
+    clients: int, replicas: int, route: str, seed: int, room: Room, requests: int, think: float
+) -> None:
     traffic = SMALL.traffic(seed)
-    plan = Plan(clients=clients, replicas=replicas, route=route, seed=seed, requests=requests)
+    plan = Plan(clients=clients, replicas=replicas, route=route, seed=seed, requests=requests, think=think)
     sent = [request for of_client in traffic.by_client(clients, requests) for request in of_client]
     found = simulate(traffic, structs.replace(COSTS, room=room), plan)
     assert (found.requests, found.answered, found.too_long, found.failed) == (len(sent), len(sent), 0, 0)
@@ -110,6 +113,13 @@ def test_routes_that_go_by_the_prefix_find_more() -> None:
 def test_thousands_of_clients() -> None:
     found = play(Made(2000, turns=1, customers=20, system=60, question=20, answer=8), clients=2000, replicas=40)
     assert found.answered == 2000
+
+
+def test_clients_think() -> None:
+    """While they do, others have the engine: fewer wait."""
+    hasty, thinking = play(clients=12), play(clients=12, think=5.0)
+    assert thinking.seconds > hasty.seconds and thinking.busiest < hasty.busiest
+    assert thinking.ttft_p95 <= hasty.ttft_p95 and thinking.tokens == hasty.tokens
 
 
 def test_requests_come_when_they_came() -> None:
@@ -281,6 +291,8 @@ def test_a_file_that_is_wrong(tmp_path: Path, change: dict[str, object], said: s
         (Plan(speed=float("nan")), "speed is nan"),
         (Plan(route="best"), "route is 'best'"),
         (Plan(requests=1), "requests"),
+        (Plan(think=1.0), "think"),
+        (Plan(clients=1, think=-1.0), "think is -1"),
     ],
 )
 def test_a_plan_that_is_wrong(plan: Plan, said: str) -> None:
@@ -311,6 +323,8 @@ def test_the_command(tmp_path: Path) -> None:
     assert all(row["answered"] == row["clients"] for row in found["predictions"])
     wrong = CliRunner().invoke(main, [*asked[:3], "--costs", str(tmp_path / "none.json")])
     assert wrong.exit_code == 1 and "none.json cannot be read" in wrong.output
+    assert CliRunner().invoke(main, [*asked, "--think", "3", "--requests", "2"]).exit_code == 0
+    assert "--think" in CliRunner().invoke(main, [*asked[:5], "--think", "3"]).output
     for more in (["--speed", "2"], ["--route", "best"], ["--replicas", "0"]):
         assert CliRunner().invoke(main, [*asked, *more]).exit_code == 2
     assert tuple(RULES) == command.ROUTES

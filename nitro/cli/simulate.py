@@ -86,6 +86,14 @@ def costs(file: Path, model: str | None, **options: object) -> None:
 )
 @click.option("--requests", type=click.IntRange(1), help="Requests of each client. Default: all that were recorded.")
 @click.option(
+    "--think",
+    type=click.FloatRange(0),
+    callback=finite,
+    default=0.0,
+    show_default=True,
+    help="Seconds, in the mean, that a client thinks between an answer and its next request.",
+)
+@click.option(
     "--speed",
     type=click.FloatRange(0, min_open=True),
     callback=finite,
@@ -109,6 +117,7 @@ def traffic(
     replicas: tuple[int, ...],
     route: tuple[str, ...],
     requests: int | None,
+    think: float,
     speed: float,
     prefix: int,
     seed: int,
@@ -125,6 +134,8 @@ def traffic(
         raise click.UsageError("--speed and --clients do not go together.")
     if requests and not clients:
         raise click.UsageError("--requests needs --clients.")
+    if think and not clients:
+        raise click.UsageError("--think needs --clients.")
     with _errors():
         known, sent = cost_file.read(costs), recorded.read(records)
         plans = [
@@ -135,6 +146,7 @@ def traffic(
                 seed=seed,
                 requests=requests or 0,
                 speed=speed,
+                think=think,
                 prefix=prefix,
             )
             for count, servers, rule in itertools.product(

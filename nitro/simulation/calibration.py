@@ -13,6 +13,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from nitro.engines.client.engine import Engine
 from nitro.engines.messages import PrefixEvent
 from nitro.engines.types import EngineSpec, GenerationParams, ModelInfo, SamplingParams, StepRecord
@@ -25,7 +27,7 @@ SHORT = 24  # tokens of a prompt before many answers
 DECODED = 12  # tokens of an answer
 PROMPTS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048)  # tokens
 BAN = -1000.0  # the logit bias of tokens that would end an answer
-SAMPLING = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}  # as most requests have it
+SAMPLING = SamplingParams(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05)  # as most requests have it
 
 
 class _Steps:
@@ -92,8 +94,7 @@ class _Prompts:
     def __init__(self, info: ModelInfo):
         self._random = random.Random(1)
         self._most = info.vocabulary - 1
-        bias = dict.fromkeys(info.eog, BAN)
-        self._sampling = SamplingParams(**SAMPLING, logit_bias=bias)
+        self._sampling = replace(SAMPLING, logit_bias=dict.fromkeys(info.eog, BAN))
         self._eog = info.eog
 
     async def answer(self, engine: Engine, length: int, count: int, tokens: int = DECODED) -> None:

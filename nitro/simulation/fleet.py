@@ -14,6 +14,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 
 from msgspec import Struct
 
@@ -26,9 +27,10 @@ from nitro.simulation.traffic import Request, Traffic
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What is simulated. `clients`: each sends its next request when the last is answered; None: requests come at
-    their recorded times, `speed` times as fast. `requests`: of each client; 0: see Traffic.by_client. `prefix`: tokens
-    that a router hashes."""
+    """What is simulated. `clients`: each sends its next request when the last is answered, and it has thought for
+    `think` seconds in the mean, as long as chance has it (exponentially distributed, as is when it begins); None:
+    requests come at their recorded times, `speed` times as fast. `requests`: of each client; 0: see Traffic.by_client.
+    `prefix`: tokens that a router hashes."""
 
     clients: int | None = None
     replicas: int = 1
@@ -36,6 +38,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     seed: int = 1
     requests: int = 0
     speed: float = 1.0
+    think: float = 0.0
     prefix: int = PREFIX
 
 
@@ -98,8 +101,11 @@ def _check(plan: Plan) -> None:
         raise SimulationError(f"speed is {plan.speed}, and must be a factor above 0.")
     if plan.route not in RULES:
         raise SimulationError(f"route is {plan.route!r}, and must be one of {', '.join(RULES)}.")
-    if plan.clients is None and plan.requests:
-        raise SimulationError("requests is the number of each client, and there is no number of clients.")
+    if not 0 <= plan.think < float("inf"):
+        raise SimulationError(f"think is {plan.think}, and must be a number of seconds.")
+    for name in ("requests", "think"):
+        if plan.clients is None and getattr(plan, name):
+            raise SimulationError(f"{name} is about each client, and there is no number of clients.")
 
 
 class _Fleet:
@@ -112,6 +118,7 @@ class _Fleet:
         self._servers = [_Server(Replica(info, clock)) for _ in range(plan.replicas)]
         self._underway = [0] * plan.replicas
         self._rule = RULES[plan.route](plan.replicas, plan.seed, plan.prefix)
+        self._random, self._think = Random(plan.seed), plan.think
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._now = 0.0
@@ -125,7 +132,7 @@ class _Fleet:
         else:
             self._queues = [deque(sent) for sent in traffic.by_client(plan.clients, plan.requests)]
             for client in range(plan.clients):
-                self._plan(0.0, self._next, client)
+                self._plan(self._pause(), self._next, client)
 
     def run(self) -> Prediction:
         """To the end."""
@@ -137,6 +144,10 @@ class _Fleet:
 
     def _plan(self, at: float, happens: Callable[..., None], *arguments: object) -> None:
         heapq.heappush(self._events, (at, next(self._numbers), lambda: happens(*arguments)))
+
+    def _pause(self) -> float:
+        """For which a client thinks."""
+        return self._random.expovariate(1 / self._think) if self._think else 0.0
 
     def _next(self, client: int) -> None:
         """A client sends what it has next, if it has anything."""
@@ -193,7 +204,8 @@ class _Fleet:
                 self._failed += 1
             else:
                 self._done.append(sent)
-            self._plan(self._now, self._next, sent.client)
+            if self._queues and self._queues[sent.client]:
+                self._plan(self._now + self._pause(), self._next, sent.client)
         self._plan(self._now, self._begin, server)  # after those whom the tokens reach in this moment
 
     def _prediction(self) -> Prediction:
