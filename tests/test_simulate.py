@@ -218,12 +218,14 @@ def chunk(start: int, stop: int) -> Chunk:
 
 
 def test_what_a_step_costs() -> None:
-    known = structs.replace(COSTS, room=TILED, loose=[(1, 0.001), (63, 0.063)])
+    known = structs.replace(COSTS, room=TILED, loose=[(1, 0.001), (63, 0.063)], saved=0.002)
     clock = StepClock(known)
     assert clock.seconds([chunk(99, 100)]) == pytest.approx(0.010 + 99e-6)
     assert clock.seconds([chunk(0, 1)] * 8) == pytest.approx(0.030)
     assert clock.seconds([chunk(0, 512)]) == pytest.approx(0.320)
-    assert clock.seconds([chunk(64, 128 + 3)]) == pytest.approx(clock.seconds([chunk(0, 64)]) + 0.003 + 67 * 64e-7)
+    apart = clock.seconds([chunk(64, 128)]) + clock.seconds([chunk(128, 131)])
+    assert clock.seconds([chunk(64, 131)]) == pytest.approx(apart - 0.002)
+    assert clock.seconds([chunk(128, 131)]) == pytest.approx(0.003 + 3 * 128e-6)
     assert clock.seconds([]) == 0.0
     slow = StepClock(known.slower(2.0))
     assert slow.seconds([chunk(64, 131)]) == pytest.approx(2 * clock.seconds([chunk(64, 131)]))
@@ -231,10 +233,10 @@ def test_what_a_step_costs() -> None:
 
 def test_costs_are_found_again() -> None:
     """From the records of steps that cost what a file says, every tenth of them disturbed."""
-    known = structs.replace(COSTS, room=TILED, loose=[(8, 0.012), (63, 0.063)])
+    known = structs.replace(COSTS, room=TILED, loose=[(8, 0.012), (63, 0.063)], saved=0.004)
     clock = StepClock(known)
     batches = [[chunk(at, at + 1)] * count for at in (10, 60, 400) for count in calibration.counts(8)]
-    batches += [[chunk(at, at + size)] for at in (0, 0, 0, 512) for size in (8, 16, 63, 64, 128, 256, 512)]
+    batches += [[chunk(at, at + size)] for at in (0, 0, 0, 512) for size in (8, 16, 63, 64, 80, 128, 191, 256, 512)]
     records = []
     for number, batch in enumerate(batches * 3):
         rows = [ChunkRecord(1, 1, each.start, each.stop) for each in batch]

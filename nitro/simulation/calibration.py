@@ -17,15 +17,16 @@ from msgspec.structs import replace
 
 from nitro.engines.client.engine import Engine
 from nitro.engines.messages import PrefixEvent
+from nitro.engines.runner import Chunk
 from nitro.engines.types import EngineSpec, GenerationParams, ModelInfo, SamplingParams, StepRecord
 from nitro.engines.work import encode_work
 from nitro.errors import EngineError, SimulationError
-from nitro.simulation.costs import FORM, Points, Room, StepCosts, check
+from nitro.simulation.costs import FORM, Points, Room, StepClock, StepCosts, check
 
 REPEATS = 3
 SHORT = 24  # tokens of a prompt before many answers
 DECODED = 12  # tokens of an answer
-PROMPTS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048)  # tokens
+PROMPTS = (16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256, 320, 384, 448, 512, 1024, 2048)  # tokens
 BAN = -1000.0  # the logit bias of tokens that would end an answer
 SAMPLING = SamplingParams(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05)  # as most requests have it
 
@@ -120,35 +121,39 @@ def fitted(records: Iterable[StepRecord], between: float, info: ModelInfo, model
     """The costs that steps tell of. `between`: seconds from one step to the next. Raises SimulationError."""
     decodes, prompts, loose = _Samples(), _Samples(), _Samples()
     tile = info.attention_tile_rows or 1
+    mixed = []
     for record in records:
-        sizes = [row.stop - row.start for row in record.rows]
+        rows = [Chunk(0, row.slot, [], row.start, row.stop, SAMPLING) for row in record.rows]
+        sizes, seconds = [row.stop - row.start for row in rows], record.seconds + between
         if not sizes:
             continue
+        depth = sum((row.stop - row.start) * row.start for row in rows)
+        rest = sum(size % tile for size in sizes)
         if max(sizes) == 1:
-            decodes.add(len(sizes), sum(row.start for row in record.rows), record.seconds + between)
+            decodes.add(len(sizes), depth, seconds)
+        elif min(sizes) > 1 and rest in (0, sum(sizes)):
+            (loose if rest else prompts).add(sum(sizes), depth, seconds)
         elif min(sizes) > 1:
-            read = sum(size * row.start for size, row in zip(sizes, record.rows, strict=True))
-            rest = sum(size % tile for size in sizes)
-            if rest in (0, sum(sizes)):  # of a step with both it is not known what took how long
-                (loose if rest else prompts).add(sum(sizes), read, record.seconds + between)
+            mixed.append((rows, seconds))
     if not decodes.known or not prompts.known:
         raise SimulationError("the engine has taken too few steps to say what they cost.")
-    (decode, decode_depth), (prompt, prompt_depth) = decodes.fit(), prompts.fit()
-    few = loose.fit()[0] if loose.known else []
-    return check(
-        StepCosts(
-            form=FORM,
-            engine=info.engine,
-            device=info.device,
-            model=model,
-            room=Room.of(info),
-            decode=decode,
-            prompt=prompt,
-            loose=few,
-            decode_depth=decode_depth,
-            prompt_depth=prompt_depth,
-        )
+    decode, decode_depth = decodes.fit()
+    prompt, prompt_depth = prompts.fit()
+    costs = StepCosts(
+        form=FORM,
+        engine=info.engine,
+        device=info.device,
+        model=model,
+        room=Room.of(info),
+        decode=decode,
+        prompt=prompt,
+        loose=loose.fit(decode_depth)[0] if loose.known else [],
+        decode_depth=decode_depth,
+        prompt_depth=prompt_depth,
     )
+    clock = StepClock(costs)
+    saved = [clock.seconds(rows) - seconds for rows, seconds in mixed]
+    return check(replace(costs, saved=max(statistics.median(saved), 0.0)) if saved else costs)
 
 
 class _Samples:
@@ -161,9 +166,17 @@ class _Samples:
         """A step."""
         self.known[count].append((depth, seconds))
 
-    def fit(self) -> tuple[Points, float]:
-        """Seconds by count at depth 0, and for each token of depth. Of the latter: the median of the slopes between
-        steps of the same count (Theil and Sen), which a few disturbed steps do not move."""
+    def fit(self, known: float | None = None) -> tuple[Points, float]:
+        """Seconds by count at depth 0, and for each token of depth, unless that is known. Of the latter: the median of
+        the slopes between steps of the same count (Theil and Sen), which a few disturbed steps do not move."""
+        slope = self._slope() if known is None else known
+        points = []
+        for count, found in sorted(self.known.items()):
+            depth, seconds = _median(_halves(found)[0])
+            points.append((count, max(seconds - slope * depth, 0.1 * seconds)))
+        return _rising(points, [len(found) for _, found in sorted(self.known.items())]), slope
+
+    def _slope(self) -> float:
         slopes = []
         for found in self.known.values():
             shallow, deep = _halves(found)
@@ -171,13 +184,7 @@ class _Samples:
                 (from_depth, least), (to_depth, most) = map(_median, (shallow, deep))
                 if to_depth - from_depth >= SHORT:
                     slopes.append((most - least) / (to_depth - from_depth))
-        slope = max(statistics.median(slopes), 0.0) if slopes else 0.0
-        points = []
-        for count, found in sorted(self.known.items()):
-            shallow = _halves(found)[0] or found
-            depth, seconds = _median(shallow)
-            points.append((count, max(seconds - slope * depth, 0.1 * seconds)))
-        return _rising(points, [len(found) for _, found in sorted(self.known.items())]), slope
+        return max(statistics.median(slopes), 0.0) if slopes else 0.0
 
 
 def _halves(found: list[tuple[int, float]]) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:

@@ -1,11 +1,13 @@
 """What a step costs, as it was measured, and in which room: a file that `calibration.py` writes and simulations read.
 
-    seconds of a step = decode(d) + decode_depth · Σ held  +  prompt(t) + loose(r) + prompt_depth · Σ computed · held
+    seconds of a step = decode(d) + prompt(t) + loose(r) − saved + decode_depth · Σ held + prompt_depth · Σ held
 
 d: sequences that decode; t: tokens of prompts that fill tiles (`attention_tile_rows`), all where there are no tiles; r:
-the rest of them; each part only where the step has such. `held`: tokens that a chunk's slot holds before it, which
-attention reads for each row. Curves are tables: kernels compute rows in groups. Between two points a curve is a line,
-and beyond the last one it goes on as between the last two, but never falls.
+the rest of them; each part only where the step has such, and `saved` where it has both of the latter. `held`: tokens
+before a row, which attention reads for it: faster where rows fill a tile (`prompt_depth`).
+
+Curves are tables: kernels compute rows in groups. Between two points a curve is a line, and beyond the last one it goes
+on as between the last two, but never falls.
 """
 
 from bisect import bisect_left
@@ -77,6 +79,7 @@ class StepCosts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     decode: Points
     prompt: Points
     loose: list[tuple[Count, Seconds]] = []  # none: as `prompt`
+    saved: Seconds = 0.0
     decode_depth: Seconds = 0.0
     prompt_depth: Seconds = 0.0
     request: Seconds = 0.0
@@ -92,6 +95,7 @@ class StepCosts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             decode=curve(self.decode),
             prompt=curve(self.prompt),
             loose=curve(self.loose),
+            saved=factor * self.saved,
             decode_depth=factor * self.decode_depth,
             prompt_depth=factor * self.prompt_depth,
         )
@@ -106,11 +110,12 @@ class StepClock:
         self._prompt = _table(costs.prompt, room.step_tokens)
         self._loose = _table(costs.loose or costs.prompt, room.step_tokens)
         self._tile = room.attention_tile_rows or 1
+        self._saved = costs.saved
         self._decode_depth, self._prompt_depth = costs.decode_depth, costs.prompt_depth
 
     def seconds(self, batch: Iterable[Chunk]) -> float:
         """So long this step lasts."""
-        decodes = held = whole = loose = read = 0
+        decodes = held = whole = loose = read = 0  # `held` by rows that fill no tile, `read` by the others
         for chunk in batch:
             size = chunk.stop - chunk.start
             if size == 1:
@@ -120,16 +125,17 @@ class StepClock:
                 rest = size % self._tile
                 whole += size - rest
                 loose += rest
-                read += size * chunk.start
-        seconds = 0.0
+                held += rest * (chunk.stop - rest)
+                read += (size - rest) * chunk.start
+        seconds = self._decode_depth * held + self._prompt_depth * read
         if decodes:
-            seconds = self._decode[decodes] + self._decode_depth * held
+            seconds += self._decode[decodes]
         if whole:
             seconds += self._prompt[whole]
         if loose:
             seconds += self._loose[loose]
-        if read:
-            seconds += self._prompt_depth * read
+        if whole and loose:
+            seconds -= min(self._saved, self._loose[loose])
         return seconds
 
 
