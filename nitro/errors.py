@@ -9,6 +9,7 @@ NitroError
 ├── EngineLost             the server ends with its engine (--exit-on-engine-failure): the same
 ├── BenchError             a measurement cannot continue: the same
 ├── RecordError            a file of records cannot be read: the same
+├── SimulationError        traffic, step costs or a fleet that cannot be simulated: the same
 ├── PullError              a model cannot be fetched: the same
 ├── EngineError            what an engine can answer instead of tokens
 │   ├── PromptRejected     the request cannot run on this engine: 400
@@ -87,6 +88,10 @@ class EngineLost(NitroError):
 
 class BenchError(NitroError):
     """A measurement cannot continue."""
+
+
+class SimulationError(Sentence, NitroError):
+    """Traffic, step costs or a fleet cannot be simulated, or step costs cannot be measured."""
 
 
 class RecordError(Sentence, NitroError):

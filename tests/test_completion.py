@@ -49,7 +49,7 @@ def offered(line: str) -> list[str]:
 
 
 def test_commands() -> None:
-    assert offered("nitro s") == ["serve", "show"]
+    assert offered("nitro s") == ["serve", "show", "simulate"]
     assert set(offered("nitro ")) == {name for name, command in main.commands.items() if not command.hidden}
 
 

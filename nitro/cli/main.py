@@ -21,6 +21,7 @@ from nitro.cli.rm import rm
 from nitro.cli.run import run
 from nitro.cli.serve import serve
 from nitro.cli.show import show
+from nitro.cli.simulate import simulate
 from nitro.cli.verify import verify
 from nitro.system import file_descriptors
 
@@ -34,7 +35,7 @@ def main() -> None:
 
 COMMANDS = (
     *(serve, chat, run, pull, list_models, show, ps, rm, key, config, doctor),
-    *(batch, bench, replay, redact, convert, verify, completion),
+    *(batch, bench, simulate, replay, redact, convert, verify, completion),
 )
 for command in COMMANDS:
     main.add_command(command)
