@@ -1,6 +1,6 @@
 """Measures what steps cost on this machine: an engine of its own, some prompts and answers, the records of its steps.
 
-Half a minute for a small model. Prompts are random token ids, so nothing of them is in a cache. Every step is measured
+It takes minutes. Prompts are random token ids, so nothing of them is in a cache. Every step is measured
 by itself; of steps that are alike the median counts, so that a disturbed one does no harm.
 """
 
