@@ -16,7 +16,7 @@ from nitro.simulation.fleet import Plan, Prediction, simulate
 from nitro.simulation.routing import RULES
 from nitro.simulation.traffic import Made
 
-CLIENTS, REPLICAS, THINK = 2048, 16, 5.0  # seconds between an answer and the next question
+CLIENTS, REPLICAS = 1024, 16
 CUSTOMERS = 100
 MADE = Made(CLIENTS, turns=4, customers=CUSTOMERS, system=800, question=60, answer=100)
 ROUND = StepCosts(
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--costs", type=Path, help="file of step costs")
     parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--replicas", type=int, default=REPLICAS)
+    parser.add_argument("--think", type=float, default=0.0, help="seconds between an answer and the next question")
     options = parser.parse_args()
     known = costs.read(options.costs) if options.costs else ROUND
     began = time.perf_counter()
@@ -54,7 +55,7 @@ def main() -> None:
     for title, skewed in (("alike", False), ("skewed", True)):
         made = replace(MADE, conversations=options.clients, skewed=skewed).traffic(1)
         for route in RULES:
-            plan = Plan(clients=options.clients, replicas=options.replicas, route=route, think=THINK)
+            plan = Plan(clients=options.clients, replicas=options.replicas, route=route, think=options.think)
             rows.append(row(title, route, simulate(made, known, plan)))
     print(report.table(HEADER, rows))
     print(f"\n{len(rows)} simulations of {options.clients} clients took {time.perf_counter() - began:.0f} s.")

@@ -48,7 +48,7 @@ def _with_engine(command: Callable[..., None]) -> Callable[..., None]:
 def costs(file: Path, model: str | None, **options: object) -> None:
     """Measure what steps of MODEL cost on this machine, and write that to FILE.
 
-    MODEL is a path, by default that of the embedded model. An engine is loaded with it for about a minute. Nothing else
+    MODEL is a path, by default that of the embedded model. An engine is loaded with it for some minutes. Nothing else
     should run meanwhile.
     """
     from nitro.engines.types import EngineSpec

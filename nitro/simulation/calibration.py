@@ -1,6 +1,6 @@
 """Measures what steps cost on this machine: an engine of its own, some prompts and answers, the records of its steps.
 
-Half a minute for a small model. Prompts are random token ids, so nothing of them is in a cache. Every step is measured
+It takes minutes. Prompts are random token ids, so nothing of them is in a cache. Every step is measured
 by itself; of steps that are alike the median counts, so that a disturbed one does no harm.
 """
 
@@ -25,6 +25,7 @@ from nitro.simulation.costs import FORM, Points, Room, StepClock, StepCosts, che
 
 REPEATS = 3
 SHORT = 24  # tokens of a prompt before many answers
+LONGEST = 4096  # tokens of a prompt: what is deeper is on the same line
 DECODED = 12  # tokens of an answer
 PROMPTS = (16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256, 320, 384, 448, 512, 1024, 2048)  # tokens
 BAN = -1000.0  # the logit bias of tokens that would end an answer
@@ -75,7 +76,7 @@ async def _measure(spec: EngineSpec) -> StepCosts:
 async def _compute(engine: Engine, info: ModelInfo) -> None:
     """Let it take steps of all kinds: the first ones do not count for much, since they teach it how fast it is."""
     prompts = _Prompts(info)
-    longest = info.context - DECODED - 1
+    longest = min(info.context - DECODED - 1, LONGEST)
     await prompts.answer(engine, min(256, longest), 1)
     for _ in range(REPEATS):
         for length in PROMPTS:
