@@ -29,7 +29,7 @@ CLIENTS = 6
 TURNS = 4
 TOKENS = 20
 SYSTEM = "You answer briefly, and only what was asked. " * 20
-LONG = {"max_tokens": 3000, "extra_body": {"ignore_eos": True}}
+LONG, ENDLESS = 6_000, 60_000  # tokens: of a stream that is to come whole, and of one that never does
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Replica:
 @contextmanager
 def three() -> Iterator[list[Replica]]:
     with ExitStack() as stack:
-        arguments = ("--engine", FAKE, "--no-state", "--ctx", "8192", "--parallel", "8", "--grace", "60")
+        arguments = ("--engine", FAKE, "--no-state", "--ctx", "65536", "--parallel", "8", "--grace", "60")
         servers = [stack.enter_context(server_process(*arguments)) for _ in range(3)]
         yield [Replica(server) for server in servers]
 
@@ -136,11 +136,12 @@ def _turns(asked: openai.OpenAI, name: int, hashed: bool) -> Iterator[Turn]:
 
 
 @contextmanager
-def long_stream(url: str, replicas: list[Replica]) -> Iterator[tuple[openai.Stream, Replica]]:
+def long_stream(url: str, replicas: list[Replica], tokens: int) -> Iterator[tuple[openai.Stream, Replica]]:
     """A stream that has begun, and the server that it comes from."""
     with client(url) as asked:
         messages = [{"role": "user", "content": "A long one."}]
-        stream = asked.chat.completions.create(model="", messages=messages, stream=True, **LONG)
+        options = {"max_tokens": tokens, "extra_body": {"ignore_eos": True}}
+        stream = asked.chat.completions.create(model="", messages=messages, stream=True, **options)
         next(stream)
         (replica,) = [each for each in replicas if each.has(stream.response.headers["x-request-id"])]
         yield stream, replica
@@ -148,7 +149,7 @@ def long_stream(url: str, replicas: list[Replica]) -> Iterator[tuple[openai.Stre
 
 def check_killed(url: str, replicas: list[Replica]) -> Replica:
     """A stream that runs on a server when that is killed breaks off. Returns the server."""
-    with long_stream(url, replicas) as (stream, replica):
+    with long_stream(url, replicas, ENDLESS) as (stream, replica):
         replica.kill()
         with pytest.raises((openai.APIError, httpx.HTTPError)):
             list(stream)
@@ -157,7 +158,7 @@ def check_killed(url: str, replicas: list[Replica]) -> Replica:
 
 def check_drained(url: str, replicas: list[Replica]) -> Replica:
     """A stream that runs on a server when that is told to end comes whole. Returns the server, which has ended."""
-    with long_stream(url, replicas) as (stream, replica):
+    with long_stream(url, replicas, LONG) as (stream, replica):
         replica.drain()
         assert [chunk.choices[0].finish_reason for chunk in stream][-1] == "length"
     assert replica.server.process.wait(CEILING) == 0
