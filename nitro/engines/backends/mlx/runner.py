@@ -27,6 +27,7 @@ from nitro.engines.backends.mlx.encoders.chat_vectors import ChatVectors
 from nitro.engines.backends.mlx.encoders.decoder import Decoder
 from nitro.engines.backends.mlx.kv_cache import Caches
 from nitro.engines.backends.mlx.opening import open_model
+from nitro.engines.backends.mlx.ranks.group import ALONE, Alone
 from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
 from nitro.engines.backends.mlx.self_test import try_out
 from nitro.engines.backends.mlx.step_memory import StepMemory
@@ -52,17 +53,20 @@ DETERMINISTIC_GRID = 64
 class MlxRunner:
     """A model, and the KV caches of its slots, at rest or in groups."""
 
-    def __init__(self, spec: EngineSpec):
-        """Raises LoadError, and CannotOpen for a GGUF file that only llama.cpp opens."""
+    def __init__(self, spec: EngineSpec, ranks: Alone = ALONE):
+        """`ranks`: which share the network. Raises LoadError, and CannotOpen for a GGUF file that only llama.cpp
+        opens."""
         library.check_gpu(spec)
         library.check_deterministic(spec)
         library.set_limits(spec)
         path = Path(spec.model)
-        self._model = open_model(path, spec)
-        self._trial = try_out(self._model, path, batches=spec.parallel > 1 and not spec.deterministic)
+        self._model = open_model(path, spec, ranks)
+        self._ranks = ranks
+        ranks.meet(self._model.fingerprint)
+        self._trial = ranks.agree(try_out(self._model, path, spec.parallel > 1 and not spec.deterministic))
         self._draft = DraftModel(self._model, self._trial, spec) if spec.draft else None
         mx.clear_cache()  # what trying it out took
-        self._adapters = MlxAdapters(self._model, path, self._trial.batches)
+        self._adapters = MlxAdapters(self._model, path, self._trial.batches, ranks.draw)
         self._grid = PromptGrid(DETERMINISTIC_GRID if spec.deterministic else 0)
         self.tokenizer: Tokenizer = self._model.tokenizer
         self.media: MediaEncoder | None = self._model.encoder
@@ -81,7 +85,7 @@ class MlxRunner:
         self.info = replace(self.info, adapters=list(map(self._adapters.load, spec.adapter_sources)))
         self._memory = StepMemory(self._model.network, self._trial.token_bytes, bool(library.gpu_kind()))
         self.saving = saved_caches.saving(self.info, self._model, entire=not self._trial.can_truncate)
-        self._max_padding = min(self._model.size // self._trial.token_bytes, self.info.kv_tokens // 4)
+        self._max_padding = min(ranks.least(self._model.size) // self._trial.token_bytes, self.info.kv_tokens // 4)
 
     # The contract
 
@@ -89,11 +93,19 @@ class MlxRunner:
         """Nothing: samplers have no state here."""
 
     def submit(self, batch: list[Chunk]) -> None:
-        """Groups go on, the other chunks are computed slot by slot, and what samples forms groups again. Nothing is
-        waited for. Raises OutOfKV, OutOfMemory."""
+        """Raises OutOfKV, OutOfMemory."""
+        self.check(batch)
+        self.compute(batch)
+
+    def check(self, batch: list[Chunk]) -> None:
+        """Whether there is room for it. Raises OutOfKV, OutOfMemory."""
         if sum(self._held.values()) + sum(chunk.size for chunk in batch) > self.info.kv_tokens:
             raise OutOfKV
         self._memory.check(batch)
+
+    def compute(self, batch: list[Chunk]) -> None:
+        """Groups go on, the other chunks are computed slot by slot, and what samples forms groups again. Nothing is
+        waited for."""
         going_on = self._continue(batch)
         started = [chunk for chunk in batch if chunk.slot not in going_on]
         for chunk in started:
@@ -342,6 +354,8 @@ class MlxRunner:
     # Loading
 
     def _find_vectors(self, path: Path) -> ChatVectors | None:
+        if self._ranks is not ALONE:
+            return None
         try:
             return ChatVectors(Decoder(self._model.network), self._trial.batches)
         except Exception as error:
@@ -360,7 +374,7 @@ class MlxRunner:
             parallel=spec.parallel,
             token_bytes=token_bytes,
             free_bytes=memory.room_for_kv(
-                max(library.free_memory() - slots * self._trial.state_bytes, 0), spec.kv_bytes
+                max(self._ranks.least(library.free_memory()) - slots * self._trial.state_bytes, 0), spec.kv_bytes
             ),
         )
         if plan.context > trained:
