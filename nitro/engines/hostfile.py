@@ -5,8 +5,8 @@ A list, or an object with a list in it. The first host is the machine on which t
     {"backend": "ring", "envs": ["MLX_METAL_FAST_SYNCH=1"],
      "hosts": [{"ssh": "127.0.0.1", "ips": ["10.0.0.1"]}, {"ssh": "mac-b", "ips": ["10.0.0.2"]}]}
 
-`ssh`: what `ssh` calls the machine; `ips`: its addresses for the others; `rdma`: its devices for JACCL, one for each
-host. Source: Hostfile.from_file in MLX 0.32's mlx/_distributed_utils/common.py. Knows no library.
+`ssh`: what `ssh` calls the machine; `ips`: its addresses (IPv4) for the others; `rdma`: its devices for JACCL, one for
+each host. Source: Hostfile.from_file in MLX 0.32's mlx/_distributed_utils/common.py. Knows no library.
 """
 
 import ipaddress
@@ -108,10 +108,10 @@ def _check(path: Path, file: Hostfile) -> None:
             raise BadHosts(f"--hosts {path}: `hosts[{i}].ips` needs an address by which the others reach {host.ssh}.")
         for address in host.ips:
             try:
-                ipaddress.ip_address(address)
+                ipaddress.IPv4Address(address)  # MLX knows no others
             except ValueError:
-                raise BadHosts(f"--hosts {path}: `hosts[{i}].ips`: {address} is no IP address.") from None
-    near = [ipaddress.ip_address(host.ips[0]).is_loopback for host in file.hosts]
+                raise BadHosts(f"--hosts {path}: `hosts[{i}].ips`: {address} is no IPv4 address.") from None
+    near = [ipaddress.IPv4Address(host.ips[0]).is_loopback for host in file.hosts]
     if near[0] and not all(near):
         raise BadHosts(
             f"--hosts {path}: `hosts[0].ips` is {file.hosts[0].ips[0]}, where no other machine reaches this one."

@@ -6,7 +6,7 @@ from nitro.engines.backends.mlx import weight_layout
 from nitro.engines.backends.mlx.folder_loader import open_folder
 from nitro.engines.backends.mlx.gguf_loader import open_gguf
 from nitro.engines.backends.mlx.model import MlxModel
-from nitro.engines.backends.mlx.ranks.group import ALONE, Alone
+from nitro.engines.backends.mlx.sharing import ALONE, Alone
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
 

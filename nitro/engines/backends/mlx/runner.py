@@ -9,7 +9,6 @@ Every call is on one thread: MLX's streams belong to the thread that made them.
 
 import logging
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import mlx.core as mx
@@ -17,8 +16,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from msgspec.structs import replace
 
 from nitro.engines.adapters import AdapterInfo, AdapterSource
-from nitro.engines.backends import fill_in_middle
-from nitro.engines.backends.mlx import kv_cache, library, sampler, saved_caches
+from nitro.engines.backends.mlx import kv_cache, library, model_info, sampler, saved_caches
 from nitro.engines.backends.mlx.adapters import MlxAdapters
 from nitro.engines.backends.mlx.decode_group import Group, GroupRow, padding
 from nitro.engines.backends.mlx.draft_check import DraftCheck
@@ -27,24 +25,21 @@ from nitro.engines.backends.mlx.encoders.chat_vectors import ChatVectors
 from nitro.engines.backends.mlx.encoders.decoder import Decoder
 from nitro.engines.backends.mlx.kv_cache import Caches
 from nitro.engines.backends.mlx.opening import open_model
-from nitro.engines.backends.mlx.ranks.group import ALONE, Alone
 from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
 from nitro.engines.backends.mlx.self_test import try_out
+from nitro.engines.backends.mlx.sharing import ALONE, Alone
 from nitro.engines.backends.mlx.step_memory import StepMemory
 from nitro.engines.backends.mlx.vision import parts
 from nitro.engines.backends.mlx.vision.whole_runs import WholeRuns
-from nitro.engines.backends.registry import MLX
 from nitro.engines.hardware import memory
 from nitro.engines.media_encoder import MediaEncoder
 from nitro.engines.runner import Chunk, OutOfKV, Result, Tokenizer
-from nitro.engines.scheduling import speculation
 from nitro.engines.scheduling.media_borders import whole_pieces
 from nitro.engines.scheduling.prompt_grid import PromptGrid
 from nitro.engines.types import EngineSpec, ModelInfo, SamplingParams
 
 log = logging.getLogger("nitro.mlx")
 
-STEP_TOKENS = 2048
 # What is summed up for a token, and in which order, goes by the shape it is computed in. Where answers have to be the
 # same bit by bit, prompts are computed in pieces of so many tokens, and each row decodes alone.
 DETERMINISTIC_GRID = 64
@@ -102,6 +97,10 @@ class MlxRunner:
         if sum(self._held.values()) + sum(chunk.size for chunk in batch) > self.info.kv_tokens:
             raise OutOfKV
         self._memory.check(batch)
+
+    def count_memory_of(self, ranks: Callable[[], list[int]]) -> None:
+        """Have `check` look at what is free for other ranks as well: bytes."""
+        self._memory.others = ranks
 
     def compute(self, batch: list[Chunk]) -> None:
         """Groups go on, the other chunks are computed slot by slot, and what samples forms groups again. Nothing is
@@ -363,57 +362,22 @@ class MlxRunner:
             return None
 
     def _describe(self, spec: EngineSpec) -> ModelInfo:
-        model = self._model
-        slots = spec.parallel + memory.SPARE_SLOTS
-        token_bytes = self._trial.token_bytes + (self._draft.token_bytes if self._draft else 0)
-        vocabulary = self._trial.vocabulary
-        trained = model.trained_context
+        trial, draft = self._trial, self._draft
+        token_bytes = trial.token_bytes + (draft.token_bytes if draft else 0)
+        free = self._ranks.least(library.free_memory()) - (spec.parallel + memory.SPARE_SLOTS) * trial.state_bytes
         plan = memory.plan(
             spec.context,
-            trained=trained,
+            trained=self._model.trained_context,
             parallel=spec.parallel,
             token_bytes=token_bytes,
-            free_bytes=memory.room_for_kv(
-                max(self._ranks.least(library.free_memory()) - slots * self._trial.state_bytes, 0), spec.kv_bytes
-            ),
+            free_bytes=memory.room_for_kv(max(free, 0), spec.kv_bytes),
         )
-        if plan.context > trained:
-            log.warning("--ctx %d is more than the %d tokens the model was trained for", plan.context, trained)
-        gpu = library.gpu_kind()
-        place = "GPU" if gpu else "CPU"
-        return ModelInfo(
-            engine=f"MLX {version('mlx')} (mlx-lm {version('mlx-lm')})",
-            device=f"{library.device_name()} ({place})",
-            layers=f"all {len(model.network.layers)} on the {place}",
-            slots=slots,
-            parallel=spec.parallel,
-            context=plan.context,
-            trained_context=trained,
-            kv_tokens=plan.pool,
-            can_truncate=self._trial.can_truncate,
-            draft_tokens=speculation.MAX_DRAFT if self._trial.can_truncate and not spec.deterministic else 0,
-            has_draft_model=self._draft is not None,
-            deterministic=spec.deterministic,
+        about = model_info.describe(spec, self._model, trial, plan)
+        return replace(
+            about,
+            has_draft_model=draft is not None,
             prompt_grid=self._grid.size,
-            takes_adapters=True,
-            mixes_adapters=True,
-            draft_rows=1,  # those that decode together have one token each
-            kv_place="unified memory" if gpu == "Metal" else place,
-            kv_bytes=plan.pool * token_bytes,
-            step_tokens=STEP_TOKENS,
-            vocabulary=vocabulary,
-            eog=frozenset(token for token in model.eog if 0 <= token < vocabulary),
-            template=model.template,
-            tool_template=model.tool_template,
-            bos=model.bos,
-            eos=model.eos,
             embedding=self._vectors.describe(plan.context, self._bos()) if self._vectors else None,
-            media=model.media,
-            infill=fill_in_middle.find(self.tokenizer, model.infill),
-            adds_bos=model.adds_bos,
-            sampling=model.sampling,
-            samplers=MLX.samplers,
-            fingerprint=model.fingerprint,
         )
 
     def _bos(self) -> list[int]:

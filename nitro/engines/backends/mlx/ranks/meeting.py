@@ -6,7 +6,6 @@ import json
 import random
 import socket
 
-from nitro.engines.backends.mlx.ranks import wire
 from nitro.engines.backends.mlx.ranks.wire import Join
 from nitro.engines.hostfile import JACCL, Hostfile
 from nitro.engines.types import EngineSpec
@@ -37,7 +36,7 @@ def _free_port(address: str) -> int:
     problem = OSError()
     for port in random.sample(PORTS, 100):
         try:
-            with socket.create_server((address, port), family=wire.family(address)):
+            with socket.create_server((address, port)):
                 return port
         except OSError as error:
             problem = error

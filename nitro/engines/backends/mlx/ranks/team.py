@@ -78,7 +78,10 @@ class Member:
                 return None
             if len(self.received) < end:
                 break
-            found.append(wire.decode_at_zero(self.received[frames.HEADER : end]))
+            try:
+                found.append(wire.decode_at_zero(self.received[frames.HEADER : end]))
+            except msgspec.MsgspecError:
+                return None
             self.received = self.received[end:]
         return found if data else None
 
@@ -109,7 +112,7 @@ class Team:
     def start(self) -> list[list[int]]:
         """Start all processes, and wait for their Hello. Returns their ports. Raises LoadError."""
         hosts = self._hosts.hosts
-        with socket.create_server((hosts[0].ips[0], 0), family=wire.family(hosts[0].ips[0])) as listener:
+        with socket.create_server((hosts[0].ips[0], 0)) as listener:
             secret = secrets.token_hex()
             for rank, host in enumerate(hosts[1:], 1):
                 errand = Errand(rank, host.ips, *listener.getsockname()[:2], secret)

@@ -142,8 +142,3 @@ def keep(sock: socket.socket) -> None:
         options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED * 1000))
     for level, option, value in options:
         sock.setsockopt(level, option, value)
-
-
-def family(address: str) -> socket.AddressFamily:
-    """Of an IP address."""
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
