@@ -30,6 +30,7 @@ ROOT = Path(__file__).parent.parent
 # flag without a value, its field
 SWITCHES = [
     ("--require-gpu", "require_gpu"),
+    ("--pipeline", "pipeline"),
     ("--deterministic", "deterministic"),
     ("--strict", "strict"),
     ("--exit-on-engine-failure", "exit_on_engine_failure"),

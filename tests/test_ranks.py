@@ -20,7 +20,7 @@ from nitro.engines.backends.mlx.ranks import shares
 from nitro.engines.hostfile import BadHosts, Hostfile, read
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
-from nitro.errors import StartError
+from nitro.errors import EngineError, StartError
 
 HERE = {"ssh": "127.0.0.1", "ips": ["127.0.0.1"]}
 STALL = 6.0  # seconds
@@ -190,6 +190,13 @@ def test_what_does_not_go_with_ranks_is_refused_by_name(model: Path, option: str
         shares.check(spec(model, **{option: value}), Hostfile([HERE, HERE]))
 
 
+def test_a_pipeline_needs_machines(model: Path) -> None:
+    from nitro.engines.backends.mlx import runners
+
+    with pytest.raises(LoadError, match=r"--pipeline is for several machines: it needs --hosts\."):
+        runners.make(spec(model, pipeline=True))
+
+
 def test_heads_layers_and_memory_are_looked_at_before(model: Path, tmp_path: Path) -> None:
     file = read(hosts_file(tmp_path, HERE, HERE, HERE))
     with pytest.raises(LoadError, match=r"3 ranks cannot share .*, which has 4 attention heads: .* divisible by 3"):
@@ -227,16 +234,20 @@ def test_a_file_that_names_no_machines_is_refused(tmp_path: Path, text: str, wor
         ServeConfig(hosts=str(file)).engine_spec("model")
 
 
-def test_a_rank_that_cannot_begin_is_named(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve) -> None:
+def test_a_rank_that_cannot_begin_is_named(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ssh ends with a status of its own."""
     ssh = tmp_path / "ssh"
     ssh.write_text("#!/bin/sh\nexit 255\n")
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     hosts = hosts_file(tmp_path, HERE, {**HERE, "ssh": "far.example"})
-    server = serve(engine="mlx", model=str(model), hosts=str(hosts))
     words = r"rank 1 \(far\.example\) ended with status 255 before it had begun"
-    with pytest.raises(Exception, match=words):
+    config = ServeConfig(engine="mlx", model=str(model), port=0, hosts=str(hosts))
+    with (
+        pytest.raises(StartError, match=words),
+        RunningServer(config) as server,
+        pytest.raises(EngineError, match=words),
+    ):
         server.run(server.engine.loaded())
 
 

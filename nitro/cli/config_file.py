@@ -269,11 +269,6 @@ def _model_or_draft(of: Option, value: Any, folder: Path) -> str:
     return str(file) if text and file.exists() else text
 
 
-def _file(of: Option, value: Any, folder: Path) -> str:
-    """A file beside this one."""
-    return str(_absolute(_plain(of, value, folder), folder))
-
-
 def _lora(of: Option, value: Any, folder: Path) -> tuple[str, ...]:
     """NAME=PATH, each, and a path is that of a file beside this one."""
     found = adapters.parse(_plain(of, value, folder))
@@ -328,7 +323,7 @@ READERS: dict[str, Read] = {
     "draft": _model_or_draft,
     "lora": _lora,
     "mmproj": _model_or_draft,
-    "hosts": _file,
+    "hosts": _model_or_draft,
     "engine": _engine,
     "defaults": _defaults,
     "keep_alive": _keep_alive_of_all,

@@ -15,6 +15,8 @@ from nitro.gguf import embedding, header, reranking
 def make(spec: EngineSpec) -> Any:
     """A ModelRunner, its model loaded. Raises LoadError, and CannotOpen for a GGUF file that only llama.cpp opens."""
     path = Path(spec.model)
+    if spec.pipeline and not spec.hosts:
+        raise LoadError("--pipeline is for several machines: it needs --hosts.")
     if path.is_dir() and _embeds(path):
         if spec.hosts:
             raise LoadError(f"{path} embeds or ranks texts, which one process does. Leave --hosts out.")
