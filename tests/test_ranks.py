@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,14 +18,15 @@ from running import CEILING, RunningServer, sdk, server_process, until, wait_gon
 from same_answer import assert_same_answer, tolerance
 
 from nitro.config import ServeConfig
-from nitro.engines.backends.mlx.ranks import shares
+from nitro.engines.backends.mlx.ranks import shares, team, wire
 from nitro.engines.hostfile import BadHosts, Hostfile, read
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
 from nitro.errors import EngineError, StartError
+from nitro.system import frames
 
 HERE = {"ssh": "127.0.0.1", "ips": ["127.0.0.1"]}
-STALL = 6.0  # seconds
+STALL = 8.0  # seconds
 FOLLOWER = "nitro.engines.backends.mlx.ranks.follower"
 GREEDY = {"temperature": 0, "extra_body": {"return_tokens": True}}
 TEXT = "The sea is wide, and who looks at it for long wants to know what lies beyond. "
@@ -121,7 +124,7 @@ def test_a_rank_that_is_silent_is_named_and_ended(ranked: RunningServer) -> None
     with ranked.client().completions.create(model="", prompt=TEXT, max_tokens=400, stream=True) as stream:
         next(iter(stream))
         os.kill(rank, signal.SIGSTOP)
-        words = r"Rank 1 \(127\.0\.0\.1\) has given no sign of life for [\d.]+ seconds, as --stall-timeout 6 says"
+        words = r"Rank 1 \(127\.0\.0\.1\) has given no sign of life for [\d.]+ seconds, as --stall-timeout 8 says"
         with pytest.raises(openai.APIError, match=words):
             list(stream)
     wait_gone(gone)
@@ -249,6 +252,36 @@ def test_a_rank_that_cannot_begin_is_named(model: Path, tmp_path: Path, monkeypa
         pytest.raises(EngineError, match=words),
     ):
         server.run(server.engine.loaded())
+
+
+def test_the_start_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rank that never says anything is named, and ended; and who does not know the secret is no rank."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text('#!/bin/sh\nread errand\necho "$errand" > %s\nexec sleep 600\n' % (tmp_path / "errand"))
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(team, "START_SECONDS", 3.0)
+    found = team.Team(read(hosts_file(tmp_path, HERE, {**HERE, "ssh": "far.example"})), None)
+    with ThreadPoolExecutor(1) as pool:
+        begun = pool.submit(found.start)
+        until(lambda: (tmp_path / "errand").is_file() and (tmp_path / "errand").read_text().endswith("\n"))
+        errand = json.loads((tmp_path / "errand").read_text())
+        with socket.create_connection((errand["host"], errand["port"]), CEILING) as stranger:
+            stranger.sendall(frames.frame(wire.Hello("a guess", 1, team.versions(), 2**40, [1])))
+            assert not stranger.recv(1)
+        with pytest.raises(LoadError, match=r"rank 1 \(far\.example\) did not begin within 3 seconds"):
+            begun.result(CEILING)
+    assert found._members[0].process.returncode == -signal.SIGKILL
+
+
+def test_ranks_that_do_not_find_each_other_end() -> None:
+    """MLX would wait for minutes, and let no thread run."""
+    how = "Join(None, {}, {'MLX_HOSTFILE': '[[\"127.0.0.1:28431\"], [\"127.0.0.1:28432\"]]'}, 'ring', ['rank 0'], 1, 1)"
+    code = (
+        "from nitro.engines.backends.mlx.ranks import group; from nitro.engines.backends.mlx.ranks.wire import Join; "
+        f"group.JOIN_SECONDS = 1; group.join(0, {how})"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=CEILING).returncode == -signal.SIGALRM
 
 
 def test_jaccl_is_refused_by_name_where_mlx_lacks_it(model: Path, tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ class Rank(Alone):
     def least(self, number: int) -> int:
         """Of what each has for itself, where several share a memory."""
         own = mx.array([number // self._beside], mx.int64)
-        return int(mx.distributed.all_min(own, group=self._group).item())
+        found: int = mx.distributed.all_min(own, group=self._group).item()  # type: ignore[assignment]
+        return found
 
     def draw(self, logits: mx.array, rows: list[SamplerRow], newest: mx.array | None = None) -> mx.array:
         """What rank 0 draws: the others add zeros to it."""

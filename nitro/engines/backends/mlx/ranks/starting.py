@@ -33,11 +33,10 @@ def start(host: Host, errand: Errand, environment: Mapping[str, str]) -> subproc
         command = [*python, FOLLOWER]
     else:
         command = [*python, TIED, *SSH, host.ssh, _script([*python, FOLLOWER], environment)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **environment})
+    process = subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, env={**os.environ, **environment})
     assert process.stdin
     try:
         process.stdin.write(msgspec.json.encode(errand) + b"\n")
-        process.stdin.flush()
     except BrokenPipeError:
         pass  # it has ended already, which is seen later
     return process

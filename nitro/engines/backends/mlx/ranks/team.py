@@ -113,9 +113,10 @@ class Team:
         """Start all processes, and wait for their Hello. Returns their ports. Raises LoadError."""
         hosts = self._hosts.hosts
         with socket.create_server((hosts[0].ips[0], 0)) as listener:
+            address, port = listener.getsockname()
             secret = secrets.token_hex()
             for rank, host in enumerate(hosts[1:], 1):
-                errand = Errand(rank, host.ips, *listener.getsockname()[:2], secret)
+                errand = Errand(rank, host.ips, address, port, secret)
                 try:
                     process = starting.start(host, errand, self._hosts.environment)
                 except OSError as error:
@@ -179,6 +180,8 @@ class Team:
                 member.sock.close()
         for member in self._members:
             member.process.wait()
+            assert member.process.stdin
+            member.process.stdin.close()
 
     # Starting
 

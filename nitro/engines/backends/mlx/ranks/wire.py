@@ -6,7 +6,6 @@ Knows no MLX. Nothing is encrypted, as MLX's own connections are not.
 """
 
 import socket
-import sys
 from typing import Any
 
 import msgspec
@@ -16,7 +15,7 @@ from nitro.engines.types import EngineSpec
 from nitro.system.frames import WireMessage
 
 VANISHED = 8  # seconds after which a machine that answers nothing is gone
-_IDLE = socket.TCP_KEEPALIVE if sys.platform == "darwin" else socket.TCP_KEEPIDLE
+_IDLE: int = getattr(socket, "TCP_KEEPIDLE", None) or socket.TCP_KEEPALIVE  # the second: macOS
 
 # To rank 0
 
