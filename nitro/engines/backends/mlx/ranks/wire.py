@@ -15,7 +15,7 @@ from nitro.engines.types import EngineSpec
 from nitro.system.frames import WireMessage
 
 VANISHED = 8  # seconds after which a machine that answers nothing is gone
-_IDLE: int = getattr(socket, "TCP_KEEPIDLE", None) or socket.TCP_KEEPALIVE  # the second: macOS
+_IDLE: int = next(getattr(socket, name) for name in ("TCP_KEEPIDLE", "TCP_KEEPALIVE") if hasattr(socket, name))
 
 # To rank 0
 
