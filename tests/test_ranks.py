@@ -254,6 +254,12 @@ def test_a_rank_that_cannot_begin_is_named(model: Path, tmp_path: Path, monkeypa
         server.run(server.engine.loaded())
 
 
+def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
+    far = [{"ssh": "127.0.0.1", "ips": ["192.0.2.1"]}, {"ssh": "far.example", "ips": ["192.0.2.2"]}]
+    with pytest.raises(LoadError, match=r"this machine cannot listen on 192\.0\.2\.1: "):
+        team.Team(read(hosts_file(tmp_path, *far)), None).start()
+
+
 def test_the_start_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rank that never says anything is named, and ended; and who does not know the secret is no rank."""
     ssh = tmp_path / "ssh"

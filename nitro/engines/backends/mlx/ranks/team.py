@@ -112,7 +112,7 @@ class Team:
     def start(self) -> list[list[int]]:
         """Start all processes, and wait for their Hello. Returns their ports. Raises LoadError."""
         hosts = self._hosts.hosts
-        with socket.create_server((hosts[0].ips[0], 0)) as listener:
+        with _listener(hosts[0].ips[0]) as listener:
             address, port = listener.getsockname()
             secret = secrets.token_hex()
             for rank, host in enumerate(hosts[1:], 1):
@@ -303,6 +303,14 @@ class Team:
         for member in self._members:
             member.process.kill()
         os._exit(LOST)
+
+
+def _listener(address: str) -> socket.socket:
+    """Raises LoadError."""
+    try:
+        return socket.create_server((address, 0))
+    except OSError as error:
+        raise LoadError(f"--hosts: this machine cannot listen on {address}: {error.strerror}.") from None
 
 
 def versions() -> str:
