@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from nitro.engines import hostfile
 from nitro.engines.adapters import BadAdapters, parse
 from nitro.engines.options import AMOUNT, AMOUNT_FORM, EngineOptions
 from nitro.engines.types import EngineSpec, Overflow
@@ -300,7 +301,7 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     def engine_spec(self, model: str, projector: str | None = None) -> EngineSpec:
         """What to start the engine with. `model`: the path that the server found for `self.model`; `projector`: what
         was found beside it. Raises StartError where there is no model for `self.draft`, no file of `self.mmproj`, or
-        `self.lora` or `self.engine_memory` cannot be."""
+        `self.lora`, `self.hosts` or `self.engine_memory` cannot be."""
         options = {name: getattr(self, name) for name in EngineOptions.__struct_fields__}
         options |= self.own_settings()[1].options
         options["draft"] = model_source.find_draft(options["draft"], options["engine"])
@@ -309,8 +310,11 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
         except BadAdapters as error:
             raise StartError(str(error)) from None
         options["mmproj"] = projectors.named(options["mmproj"])
+        options["hosts"] = hosts_file(options["hosts"])
         check_engine_memory(options["engine_memory"])
-        return EngineSpec(model=model, projector=projector, **options, **self.prefix_files())
+        return EngineSpec(
+            model=model, projector=projector, stall_timeout=self.stall_timeout, **options, **self.prefix_files()
+        )
 
     def prefix_files(self) -> dict[str, Any]:
         """The fields of an EngineSpec that say where prefixes are kept. Raises StartError for a size that is none."""
@@ -321,6 +325,18 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
         except ValueError as error:
             raise StartError(f"--prefix-cache-size {self.prefix_cache_size}: {error}.") from None
         return {"prefix_cache": str(self.prefix_cache.expanduser().absolute()), "prefix_cache_bytes": size}
+
+
+def hosts_file(text: str | None) -> str | None:
+    """The file of --hosts, by its whole path. Raises StartError for one that cannot be used."""
+    if text is None:
+        return None
+    path = Path(text).expanduser().absolute()
+    try:
+        hostfile.read(path)
+    except hostfile.BadHosts as error:
+        raise StartError(str(error)) from None
+    return str(path)
 
 
 def check_engine_memory(text: str | None) -> None:

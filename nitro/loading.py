@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from nitro.config import ServeConfig, check_engine_memory
-from nitro.engines import sampling_defaults
+from nitro.config import ServeConfig, check_engine_memory, hosts_file
+from nitro.engines import hostfile, sampling_defaults
 from nitro.engines.client.engine import Engine
 from nitro.engines.client.spare import Spare
 from nitro.engines.client.spawn import SpawnedEngine
@@ -55,7 +55,9 @@ class Loading:
             chat_template=own.chat_template or config.chat_template,
             tool_format=own.tool_format or config.tool_format,
         )
-        plan = LoadPlan(spec, _size(source.path) + _adapter_bytes(spec), template, own.defaults.over(self._defaults))
+        size = _size(source.path) + _adapter_bytes(spec)
+        size = hostfile.read(Path(spec.hosts)).part_here(size) if spec.hosts else size
+        plan = LoadPlan(spec, size, template, own.defaults.over(self._defaults))
         return Wanted(source, settings), plan
 
     def plan(self, wanted: Wanted, budget: int) -> LoadPlan:
@@ -69,6 +71,8 @@ class Loading:
         adapters = _adapter_bytes(spec)
         if ":" in spec.engine or not self._many:  # a runner of the user's own opens what it likes
             return LoadPlan(spec, _size(path) + adapters, template, defaults)
+        if spec.hosts:  # its ranks agree upon what fits
+            return LoadPlan(spec, hostfile.read(Path(spec.hosts)).part_here(_size(path)), template, defaults)
         from nitro.models import fit  # what reads headers is not needed at the start
 
         most = memory_of_engine(spec)
@@ -123,9 +127,11 @@ class Loading:
         if options["draft"]:
             options["draft"] = model_source.find_draft(options["draft"], options["engine"])
         options["mmproj"] = projectors.named(options["mmproj"])
+        options["hosts"] = hosts_file(options["hosts"])
         check_engine_memory(options["engine_memory"])
+        about = {"model": source.path, "projector": source.projector, "stall_timeout": self._config.stall_timeout}
+        about |= self._config.prefix_files()
         try:
-            about = {"model": source.path, "projector": source.projector, **self._config.prefix_files()}
             return msgspec.convert({**about, **options}, EngineSpec)
         except msgspec.ValidationError as error:
             raise StartError(f"The settings of {source.path}: {error}.") from None

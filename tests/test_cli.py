@@ -30,6 +30,7 @@ ROOT = Path(__file__).parent.parent
 # flag without a value, its field
 SWITCHES = [
     ("--require-gpu", "require_gpu"),
+    ("--pipeline", "pipeline"),
     ("--deterministic", "deterministic"),
     ("--strict", "strict"),
     ("--exit-on-engine-failure", "exit_on_engine_failure"),
@@ -53,6 +54,7 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--gpu-layers", "gpu_layers", "0", 0, "99", 99),
     ("--draft", "draft", "small.gguf", "small.gguf", "ř.gguf", "ř.gguf"),
     ("--lora", "lora", "poet=/a/b=c.gguf", ("poet=/a/b=c.gguf",), "cook=/c", ("cook=/c",)),
+    ("--hosts", "hosts", "hosts.json", "hosts.json", "/no/b", "/no/b"),
     ("--mmproj", "mmproj", "mmproj.gguf", "mmproj.gguf", "off", "off"),
     ("--image-max-tokens", "image_max_tokens", "256", 256, "1", 1),
     ("--wired-limit", "wired_limit", "recommended", "recommended", "24576", "24576"),

@@ -323,6 +323,7 @@ READERS: dict[str, Read] = {
     "draft": _model_or_draft,
     "lora": _lora,
     "mmproj": _model_or_draft,
+    "hosts": _model_or_draft,
     "engine": _engine,
     "defaults": _defaults,
     "keep_alive": _keep_alive_of_all,

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 
 # What a shell offers for a text, by the option's field
-OFFERED = {"engine": offers.engines, "draft": offers.names_or_files, "mmproj": offers.files, "pin": offers.names}
+OFFERED = {
+    "engine": offers.engines,
+    "draft": offers.names_or_files,
+    "hosts": offers.files,
+    "mmproj": offers.files,
+    "pin": offers.names,
+}
 
 
 def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -29,5 +29,16 @@ class LastWords:
         if self._marks:
             self._marks.say(self._text, now)
 
+    def foretell(self, line: str, seconds: float) -> None:
+        """What will be said, should the process be ended so many seconds from now by what cannot say anything."""
+        if self._marks:
+            self._marks.say(line, time.monotonic() + seconds)
+
+    def take_back(self) -> None:
+        """It was not ended."""
+        self._text = ""
+        if self._marks:
+            self._marks.say("", 0.0)
+
 
 OF_THIS_PROCESS = LastWords()

@@ -91,6 +91,19 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             "pays. No answer changes."
         ),
     ] = "on"
+    hosts: (
+        Annotated[
+            str,
+            Meta(
+                description="File of the machines that share MODEL, in the form of mlx.launch. Each computes a part of "
+                "every layer; the first is this one."
+            ),
+        ]
+        | None
+    ) = None
+    pipeline: Annotated[
+        bool, Meta(description="Over --hosts: each machine computes some of the layers, one after the other.")
+    ] = False
     wired_limit: Annotated[
         str,
         Meta(

@@ -165,6 +165,7 @@ class EngineSpec(EngineOptions, frozen=True):
     adapters: list[AdapterSource] | None = None  # to be loaded with the model; None: those that `lora` says
     prefix_cache: str | None = None  # the folder where prefixes are kept; None: nowhere
     prefix_cache_bytes: int = 0  # that all prefixes in it may take
+    stall_timeout: float | None = None  # seconds, of ranks (`hosts`): as the server has it
 
     @property
     def adapter_sources(self) -> list[AdapterSource]:

@@ -63,7 +63,7 @@ MLX = EngineDescriptor(
     automatic=frozenset({APPLE_SILICON}),
     automatic_where="on Apple Silicon",
     gpu="Metal",
-    options=frozenset({"draft", "lora", "mmproj", "require_gpu", "wired_limit"}),
+    options=frozenset({"draft", "hosts", "lora", "mmproj", "pipeline", "require_gpu", "wired_limit"}),
     # Mirostat and DRY go by the tokens so far, of which the last is not on the host yet when the next is drawn.
     samplers=frozenset({"dynatemp_range", "xtc_probability"}),
 )

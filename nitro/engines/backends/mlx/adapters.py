@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from nitro.checkpoints import adapter_files
 from nitro.engines.adapters import AdapterInfo, AdapterSet, AdapterSource
-from nitro.engines.backends.mlx import kv_cache
+from nitro.engines.backends.mlx import kv_cache, sampler
 from nitro.engines.backends.mlx.adapted_layers import AdaptedLinear, Applied, Rows, adapt
 from nitro.engines.backends.mlx.kv_cache import Caches
 from nitro.engines.backends.mlx.model import MlxModel
@@ -27,16 +27,19 @@ if TYPE_CHECKING:
 
 EMBEDDINGS = (nn.Embedding, nn.QuantizedEmbedding, SplitEmbedding)
 TRIED_TOKENS = 3
+Draw = Callable[[mx.array, list[sampler.SamplerRow], mx.array | None], mx.array]
 
 
 class MlxAdapters:
     """Those of one model. Belongs to its thread."""
 
-    def __init__(self, model: MlxModel, path: Path, batches: bool):
-        """`path`: the model's. `batches`: whether the network computes several rows at a time."""
+    def __init__(self, model: MlxModel, path: Path, batches: bool, draw: Draw = sampler.sample):
+        """`path`: the model's. `batches`: whether the network computes several rows at a time. `draw`: from its logits,
+        as sampler.sample does."""
         self._model = model
         self._path = path
         self._batches = batches
+        self.draw = draw
         self._rows = Rows()
         self._layers: dict[int, list[AdaptedLinear]] = {}  # by adapter
 

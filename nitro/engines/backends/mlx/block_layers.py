@@ -33,6 +33,11 @@ def can_replace(module: Any) -> bool:
     return type(module) in KINDS
 
 
+def holds_blocks(module: Any) -> bool:
+    """Whether it is one of these layers."""
+    return type(module).__module__.startswith(("mlx_kquant", f"{__package__}.block_products"))
+
+
 def install(network: Any, types: dict[str, str]) -> dict[str, mx.array]:
     """Put layers of blocks in the place of dense ones. `types`: keys of CODECS, by the path of the layer. Returns the
     arrays that these layers have beside their weights, by name."""

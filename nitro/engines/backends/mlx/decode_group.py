@@ -134,7 +134,7 @@ class Group:
         sampler_rows = [row.sampler_row for row in self.rows]
         if self.constrained:
             mx.async_eval(logits)  # while the masks are made
-        drawn = sampler.sample(logits, sampler_rows, tokens if newest else None)
+        drawn = self._network.draw(logits, sampler_rows, tokens if newest else None)
         counts = [row.sampling.logprobs for row in sampler_rows]
         scores = [None if n is None else sampler.logprobs(logits[i], drawn[i], n) for i, n in enumerate(counts)]
         return drawn, scores

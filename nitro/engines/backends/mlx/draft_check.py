@@ -33,7 +33,7 @@ class DraftCheck:
         shifts = [parts.shift(chunk.tokens, chunk.media)]
         logits = network.logits(mx.array(tokens, mx.uint32)[None], caches, [chunk.adapters], shifts)[0]
         histories = [chunk.tokens + chunk.draft[:i] for i in range(len(tokens))]
-        drawn = sampler.sample(logits, [SamplerRow(chunk.sampling, history, bias) for history in histories])
+        drawn = network.draw(logits, [SamplerRow(chunk.sampling, history, bias) for history in histories], None)
         top_count = chunk.sampling.logprobs
         scores = (
             [] if top_count is None else [sampler.logprobs(row, drawn[i], top_count) for i, row in enumerate(logits)]

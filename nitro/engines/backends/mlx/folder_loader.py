@@ -15,7 +15,7 @@ from nitro.checkpoints import files as texts
 from nitro.checkpoints import fingerprint
 from nitro.engines import sampling_defaults
 from nitro.engines.backends.mlx import folder_weights
-from nitro.engines.backends.mlx.model import MlxModel
+from nitro.engines.backends.mlx.model import MlxModel, Share, whole
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer, byte_level, converter
 from nitro.engines.backends.mlx.vision import loading
 from nitro.engines.backends.mlx.vision.encoder import ImageEncoder, processor_of
@@ -39,7 +39,7 @@ CONTEXT = 4096  # tokens, of a model that does not say for how many it was train
 SAMPLING_KEYS = ("temperature", "top_k", "typical_p", "top_p", "min_p", "repetition_penalty")
 
 
-def open_folder(folder: Path, sees: bool = True) -> MlxModel:
+def open_folder(folder: Path, sees: bool = True, share: Share = whole) -> MlxModel:
     """The model in it, its weights loaded. `sees`: with its tower, if it has one. Raises LoadError."""
     if glob.escape(str(folder)) != str(folder):
         raise LoadError(f"mlx-lm cannot load a folder with any of *?[ in its path: {folder}; rename it.")
@@ -48,18 +48,18 @@ def open_folder(folder: Path, sees: bool = True) -> MlxModel:
     words = _tokenizer(folder)
     try:
         _check_layers(folder)
-        return _open(folder, words, sees)
+        return _open(folder, words, sees, share)
     except LoadError:
         raise
     except Exception as error:  # a broken or unknown model shows as whatever is stumbled over
         raise LoadError(f"mlx-lm cannot load {folder}: {reason(error)}") from None
 
 
-def _open(folder: Path, words: Tokenizer, sees: bool) -> MlxModel:
+def _open(folder: Path, words: Tokenizer, sees: bool, share: Share) -> MlxModel:
     config = _json(folder / "config.json")
     sight, blind = loading.find(config, _weights(folder)) if sees else (None, "")
     try:
-        network, config = folder_weights.load(folder, config, sight)
+        network, config = folder_weights.load(folder, config, sight, share)
     except LoadError as error:
         if not blind:
             raise

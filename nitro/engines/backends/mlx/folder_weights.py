@@ -12,12 +12,15 @@ from mlx_lm.utils import _get_classes, load_model
 from nitro.checkpoints import architecture_faults, block_packing, mlx_packing, quantizers
 from nitro.checkpoints.mlx_packing import PackedShape
 from nitro.engines.backends.mlx import block_layers, weight_reading
+from nitro.engines.backends.mlx.model import Share, whole
 from nitro.engines.backends.mlx.vision.loading import Opening
 from nitro.engines.runner import LoadError
 from nitro.errors import reason
 
 
-def load(folder: Path, config: dict[str, Any], sight: Opening | None = None) -> tuple[Any, dict[str, Any]]:
+def load(
+    folder: Path, config: dict[str, Any], sight: Opening | None = None, share: Share = whole
+) -> tuple[Any, dict[str, Any]]:
     """The network, and its configuration as mlx-lm completed it. `config`: what config.json says. `sight`: how it is
     opened with its tower. Raises LoadError, and whatever mlx-lm raises for a broken folder."""
     if problem := architecture_faults.problem(config):
@@ -27,7 +30,9 @@ def load(folder: Path, config: dict[str, Any], sight: Opening | None = None) -> 
     except ValueError as error:
         raise LoadError(f"MLX cannot open {folder}: {error}.") from None
     if types:
-        return _in_blocks(folder, config, types), config
+        network = _in_blocks(folder, config, types)
+        share(network)
+        return network, config
     if problem := quantizers.problem_for_mlx(config, folder):
         raise LoadError(f"MLX cannot open {folder}: {problem}.")
     try:
@@ -42,6 +47,7 @@ def load(folder: Path, config: dict[str, Any], sight: Opening | None = None) -> 
     modules = dict(network.named_modules())
     check_computable(folder, config, modules)
     _check_integers(folder, modules)
+    share(network)
     weight_reading.read(network)
     return network, completed
 

@@ -21,7 +21,7 @@ from nitro.checkpoints.block_packing import CODECS
 from nitro.checkpoints.files import TOOL_USE
 from nitro.engines import sampling_defaults
 from nitro.engines.backends.mlx import block_layers
-from nitro.engines.backends.mlx.model import MlxModel
+from nitro.engines.backends.mlx.model import MlxModel, Share, whole
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer, byte_level, sentence_piece
 from nitro.engines.backends.mlx.vision import gguf_tower
 from nitro.engines.backends.mlx.vision.encoder import ImageEncoder, processor
@@ -44,7 +44,7 @@ INFILL_KEYS = (("fim_pre", "prefix"), ("fim_suf", "suffix"), ("fim_mid", "middle
 ADVICE = "Serve it with --engine llama, or convert it, or the original weights: nitro convert MODEL --to mlx"
 
 
-def open_gguf(path: Path, projector: Path | None = None, must_see: bool = False) -> MlxModel:
+def open_gguf(path: Path, projector: Path | None = None, must_see: bool = False, share: Share = whole) -> MlxModel:
     """The model in it, its weights loaded. `projector`: the file of its tower; where MLX has none of its kind, the
     model takes text only, unless it `must_see`. Raises CannotOpen before any weight is read, and LoadError."""
     try:
@@ -67,7 +67,10 @@ def open_gguf(path: Path, projector: Path | None = None, must_see: bool = False)
         log.warning("%s takes text only: %s", path, blind)
     try:
         network = _network(head, config, names, tower)
+        share(network)
         mx.eval(network.parameters())
+    except LoadError:
+        raise
     except UnreadableGGUF as error:
         raise CannotOpen(f"MLX cannot open it: {error} {ADVICE}") from None
     except Exception as error:  # tensors that are missing or of another shape; MLX raises what it stumbles over

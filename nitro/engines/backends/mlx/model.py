@@ -1,7 +1,7 @@
 """A model as MlxRunner needs it, and the way to one: from an mlx-lm folder (folder_loader.py) or a GGUF file
 (gguf_loader.py)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,12 @@ from nitro.engines.backends.mlx.vision.encoder import ImageEncoder
 from nitro.engines.runner import Chunk
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 from nitro.engines.types import MediaInfo
+
+Share = Callable[[Any], None]  # leaves of a network, whose weights are not read yet, what this process is to have
+
+
+def whole(network: Any) -> None:
+    """All of it."""
 
 
 @dataclass(slots=True)

@@ -9,7 +9,6 @@ Every call is on one thread: MLX's streams belong to the thread that made them.
 
 import logging
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import mlx.core as mx
@@ -17,8 +16,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from msgspec.structs import replace
 
 from nitro.engines.adapters import AdapterInfo, AdapterSource
-from nitro.engines.backends import fill_in_middle
-from nitro.engines.backends.mlx import kv_cache, library, sampler, saved_caches
+from nitro.engines.backends.mlx import kv_cache, library, model_info, sampler, saved_caches
 from nitro.engines.backends.mlx.adapters import MlxAdapters
 from nitro.engines.backends.mlx.decode_group import Group, GroupRow, padding
 from nitro.engines.backends.mlx.draft_check import DraftCheck
@@ -29,21 +27,19 @@ from nitro.engines.backends.mlx.kv_cache import Caches
 from nitro.engines.backends.mlx.opening import open_model
 from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
 from nitro.engines.backends.mlx.self_test import try_out
+from nitro.engines.backends.mlx.sharing import ALONE, Alone
 from nitro.engines.backends.mlx.step_memory import StepMemory
 from nitro.engines.backends.mlx.vision import parts
 from nitro.engines.backends.mlx.vision.whole_runs import WholeRuns
-from nitro.engines.backends.registry import MLX
 from nitro.engines.hardware import memory
 from nitro.engines.media_encoder import MediaEncoder
 from nitro.engines.runner import Chunk, OutOfKV, Result, Tokenizer
-from nitro.engines.scheduling import speculation
 from nitro.engines.scheduling.media_borders import whole_pieces
 from nitro.engines.scheduling.prompt_grid import PromptGrid
 from nitro.engines.types import EngineSpec, ModelInfo, SamplingParams
 
 log = logging.getLogger("nitro.mlx")
 
-STEP_TOKENS = 2048
 # What is summed up for a token, and in which order, goes by the shape it is computed in. Where answers have to be the
 # same bit by bit, prompts are computed in pieces of so many tokens, and each row decodes alone.
 DETERMINISTIC_GRID = 64
@@ -52,17 +48,20 @@ DETERMINISTIC_GRID = 64
 class MlxRunner:
     """A model, and the KV caches of its slots, at rest or in groups."""
 
-    def __init__(self, spec: EngineSpec):
-        """Raises LoadError, and CannotOpen for a GGUF file that only llama.cpp opens."""
+    def __init__(self, spec: EngineSpec, ranks: Alone = ALONE):
+        """`ranks`: which share the network. Raises LoadError, and CannotOpen for a GGUF file that only llama.cpp
+        opens."""
         library.check_gpu(spec)
         library.check_deterministic(spec)
         library.set_limits(spec)
         path = Path(spec.model)
-        self._model = open_model(path, spec)
-        self._trial = try_out(self._model, path, batches=spec.parallel > 1 and not spec.deterministic)
+        self._model = open_model(path, spec, ranks)
+        self._ranks = ranks
+        ranks.meet(self._model.fingerprint)
+        self._trial = ranks.agree(try_out(self._model, path, spec.parallel > 1 and not spec.deterministic))
         self._draft = DraftModel(self._model, self._trial, spec) if spec.draft else None
         mx.clear_cache()  # what trying it out took
-        self._adapters = MlxAdapters(self._model, path, self._trial.batches)
+        self._adapters = MlxAdapters(self._model, path, self._trial.batches, ranks.draw)
         self._grid = PromptGrid(DETERMINISTIC_GRID if spec.deterministic else 0)
         self.tokenizer: Tokenizer = self._model.tokenizer
         self.media: MediaEncoder | None = self._model.encoder
@@ -81,7 +80,7 @@ class MlxRunner:
         self.info = replace(self.info, adapters=list(map(self._adapters.load, spec.adapter_sources)))
         self._memory = StepMemory(self._model.network, self._trial.token_bytes, bool(library.gpu_kind()))
         self.saving = saved_caches.saving(self.info, self._model, entire=not self._trial.can_truncate)
-        self._max_padding = min(self._model.size // self._trial.token_bytes, self.info.kv_tokens // 4)
+        self._max_padding = min(ranks.least(self._model.size) // self._trial.token_bytes, self.info.kv_tokens // 4)
 
     # The contract
 
@@ -89,11 +88,23 @@ class MlxRunner:
         """Nothing: samplers have no state here."""
 
     def submit(self, batch: list[Chunk]) -> None:
-        """Groups go on, the other chunks are computed slot by slot, and what samples forms groups again. Nothing is
-        waited for. Raises OutOfKV, OutOfMemory."""
+        """Raises OutOfKV, OutOfMemory."""
+        self.check(batch)
+        self.compute(batch)
+
+    def check(self, batch: list[Chunk]) -> None:
+        """Whether there is room for it. Raises OutOfKV, OutOfMemory."""
         if sum(self._held.values()) + sum(chunk.size for chunk in batch) > self.info.kv_tokens:
             raise OutOfKV
         self._memory.check(batch)
+
+    def count_memory_of(self, ranks: Callable[[], list[int]]) -> None:
+        """Have `check` look at what is free for other ranks as well: bytes."""
+        self._memory.others = ranks
+
+    def compute(self, batch: list[Chunk]) -> None:
+        """Groups go on, the other chunks are computed slot by slot, and what samples forms groups again. Nothing is
+        waited for."""
         going_on = self._continue(batch)
         started = [chunk for chunk in batch if chunk.slot not in going_on]
         for chunk in started:
@@ -342,6 +353,8 @@ class MlxRunner:
     # Loading
 
     def _find_vectors(self, path: Path) -> ChatVectors | None:
+        if self._ranks is not ALONE:
+            return None
         try:
             return ChatVectors(Decoder(self._model.network), self._trial.batches)
         except Exception as error:
@@ -349,57 +362,22 @@ class MlxRunner:
             return None
 
     def _describe(self, spec: EngineSpec) -> ModelInfo:
-        model = self._model
-        slots = spec.parallel + memory.SPARE_SLOTS
-        token_bytes = self._trial.token_bytes + (self._draft.token_bytes if self._draft else 0)
-        vocabulary = self._trial.vocabulary
-        trained = model.trained_context
+        trial, draft = self._trial, self._draft
+        token_bytes = trial.token_bytes + (draft.token_bytes if draft else 0)
+        free = self._ranks.least(library.free_memory()) - (spec.parallel + memory.SPARE_SLOTS) * trial.state_bytes
         plan = memory.plan(
             spec.context,
-            trained=trained,
+            trained=self._model.trained_context,
             parallel=spec.parallel,
             token_bytes=token_bytes,
-            free_bytes=memory.room_for_kv(
-                max(library.free_memory() - slots * self._trial.state_bytes, 0), spec.kv_bytes
-            ),
+            free_bytes=memory.room_for_kv(max(free, 0), spec.kv_bytes),
         )
-        if plan.context > trained:
-            log.warning("--ctx %d is more than the %d tokens the model was trained for", plan.context, trained)
-        gpu = library.gpu_kind()
-        place = "GPU" if gpu else "CPU"
-        return ModelInfo(
-            engine=f"MLX {version('mlx')} (mlx-lm {version('mlx-lm')})",
-            device=f"{library.device_name()} ({place})",
-            layers=f"all {len(model.network.layers)} on the {place}",
-            slots=slots,
-            parallel=spec.parallel,
-            context=plan.context,
-            trained_context=trained,
-            kv_tokens=plan.pool,
-            can_truncate=self._trial.can_truncate,
-            draft_tokens=speculation.MAX_DRAFT if self._trial.can_truncate and not spec.deterministic else 0,
-            has_draft_model=self._draft is not None,
-            deterministic=spec.deterministic,
+        about = model_info.describe(spec, self._model, trial, plan)
+        return replace(
+            about,
+            has_draft_model=draft is not None,
             prompt_grid=self._grid.size,
-            takes_adapters=True,
-            mixes_adapters=True,
-            draft_rows=1,  # those that decode together have one token each
-            kv_place="unified memory" if gpu == "Metal" else place,
-            kv_bytes=plan.pool * token_bytes,
-            step_tokens=STEP_TOKENS,
-            vocabulary=vocabulary,
-            eog=frozenset(token for token in model.eog if 0 <= token < vocabulary),
-            template=model.template,
-            tool_template=model.tool_template,
-            bos=model.bos,
-            eos=model.eos,
             embedding=self._vectors.describe(plan.context, self._bos()) if self._vectors else None,
-            media=model.media,
-            infill=fill_in_middle.find(self.tokenizer, model.infill),
-            adds_bos=model.adds_bos,
-            sampling=model.sampling,
-            samplers=MLX.samplers,
-            fingerprint=model.fingerprint,
         )
 
     def _bos(self) -> list[int]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from nitro.checkpoints import encoders, files, sentence_files
 from nitro.engines.backends.mlx.encoders.runner import EncoderRunner
+from nitro.engines.backends.mlx.ranks import opening
 from nitro.engines.backends.mlx.runner import MlxRunner
 from nitro.engines.runner import CannotOpen, LoadError
 from nitro.engines.types import EngineSpec
@@ -14,10 +15,15 @@ from nitro.gguf import embedding, header, reranking
 def make(spec: EngineSpec) -> Any:
     """A ModelRunner, its model loaded. Raises LoadError, and CannotOpen for a GGUF file that only llama.cpp opens."""
     path = Path(spec.model)
-    if path.is_dir():
-        return EncoderRunner(spec) if _embeds(path) else MlxRunner(spec)
-    _refuse_embedding(path)
-    return MlxRunner(spec)
+    if spec.pipeline and not spec.hosts:
+        raise LoadError("--pipeline is for several machines: it needs --hosts.")
+    if path.is_dir() and _embeds(path):
+        if spec.hosts:
+            raise LoadError(f"{path} embeds or ranks texts, which one process does. Leave --hosts out.")
+        return EncoderRunner(spec)
+    if not path.is_dir():
+        _refuse_embedding(path)
+    return opening.make(spec) if spec.hosts else MlxRunner(spec)
 
 
 def _embeds(folder: Path) -> bool:

@@ -8,6 +8,7 @@ So a result is what the same weights in float32 give, bit by bit.
 
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 from mlx import nn
@@ -51,6 +52,20 @@ class SplitLinear(nn.Module):  # type: ignore[misc]
         views = self._views.pieces
         parts = [mx.matmul(x, view, stream=turns[i % count]) for i, view in enumerate(views)]
         return parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=-1)[..., : self.outputs]
+
+
+class SummedLinear(SplitLinear):
+    """Does what nn.ShardedToAllLinear does: `weight` has the columns of one rank, whose products all ranks sum up."""
+
+    def __init__(self, weight: mx.array, bias: mx.array | None, group: Any):
+        """`group`: MLX's, of the ranks."""
+        super().__init__(weight, bias)
+        self._group = group
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """[..., inputs of this rank] → [..., outputs]."""
+        total = mx.distributed.all_sum(self.multiply(x), group=self._group)
+        return total + self.bias if "bias" in self else total
 
 
 class SplitEmbedding(SplitLinear):

@@ -31,6 +31,7 @@ class StepMemory:
         self._score = 0 if fused else SCORE * getattr(about, "num_attention_heads", 0)
         self._token_bytes = token_bytes
         self._free = free
+        self.others: Callable[[], list[int]] = list  # bytes that are free for other ranks
         self._computed = EVERY  # tokens since memory was looked at
 
     def check(self, batch: list[Chunk]) -> None:
@@ -38,10 +39,10 @@ class StepMemory:
         self._computed += sum(chunk.size for chunk in batch)
         if self._computed < EVERY:
             return
-        needed, free = self.needed(batch), self._free()
+        needed, free = self.needed(batch), min([self._free(), *self.others()])
         if needed > free:
             mx.clear_cache()
-            free = self._free()
+            free = min([self._free(), *self.others()])
         if needed > free:
             raise OutOfMemory(f"It needs about {needed // MIB} MiB, and {free // MIB} MiB are free.", [])
         self._computed = 0

@@ -7,7 +7,9 @@ from mlx import nn
 from mlx.utils import tree_unflatten
 
 from nitro.engines.backends.mlx import block_layers
-from nitro.engines.backends.mlx.split_products import SplitEmbedding, SplitLinear
+from nitro.engines.backends.mlx.split_products import SplitEmbedding, SplitLinear, SummedLinear
+
+DENSE = (nn.Linear, nn.Embedding, nn.AllToShardedLinear, nn.ShardedToAllLinear)
 
 
 def arrange(network: Any, dtype: mx.Dtype | None = None) -> None:
@@ -21,7 +23,7 @@ def arrange(network: Any, dtype: mx.Dtype | None = None) -> None:
             block_layers.compute_in(network, dtype)
         return
     block_layers.compute_in(network, mx.float32)
-    layers = [(name, module) for name, module in network.named_modules() if type(module) in (nn.Linear, nn.Embedding)]
+    layers = [(name, module) for name, module in network.named_modules() if type(module) in DENSE]
     while layers:  # one after another, so that no two copies of the model are held
         name, module = layers.pop()
         network.update_modules(tree_unflatten([(name, _split(module))]))
@@ -35,6 +37,8 @@ def _split(module: Any) -> SplitLinear:
     if isinstance(module, nn.Embedding):
         return SplitEmbedding(weight)
     bias = module.get("bias")
+    if isinstance(module, nn.ShardedToAllLinear):
+        return SummedLinear(weight, bias, module.group)
     return SplitLinear(weight, bias)
 
 

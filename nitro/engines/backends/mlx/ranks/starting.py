@@ -1,0 +1,62 @@
+"""Starts the process of a rank: here, or on another machine by ssh, as mlx.launch does.
+
+What mlx.launch runs on the other side is a script that makes a file of the process's id and files for MLX. Here both go
+over the connection to rank 0, and what is left is to go to the same folder and to start Python.
+"""
+
+import ctypes
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import msgspec
+
+from nitro.engines.backends.mlx.ranks.wire import Errand
+from nitro.engines.hostfile import Host
+from nitro.system.spawn import ENTRY
+
+FOLLOWER = "nitro.engines.backends.mlx.ranks.follower"
+TIED = "nitro.engines.backends.mlx.ranks.starting"  # whose main runs a command that ends with us
+PR_SET_PDEATHSIG = 1  # prctl(2)
+# -tt: a terminal, so that what runs there is hung up when ssh ends. BatchMode: nobody is there to type a password.
+SSH = ("ssh", "-tt", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
+
+
+def start(host: Host, errand: Errand, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """The rank's process, or the ssh that leads to it. It ends when this process does. `environment`: variables for it
+    beside ours. Raises OSError."""
+    python = [sys.executable, "-P", "-m", ENTRY]
+    if host.is_here:
+        command = [*python, FOLLOWER]
+    else:
+        command = [*python, TIED, *SSH, host.ssh, _script([*python, FOLLOWER], environment)]
+    process = subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, env={**os.environ, **environment})
+    assert process.stdin
+    try:
+        process.stdin.write(msgspec.json.encode(errand) + b"\n")
+    except BrokenPipeError:
+        pass  # it has ended already, which is seen later
+    return process
+
+
+def _script(command: list[str], environment: Mapping[str, str]) -> str:
+    """For the shell of the other machine. Its terminal must not say again what it reads."""
+    folder = shlex.quote(os.getcwd())
+    variables = " ".join(shlex.quote(f"{name}={value}") for name, value in environment.items())
+    return f"stty -echo; cd {folder} 2>/dev/null; exec env {variables} {shlex.join(command)}"
+
+
+def end_with_parent() -> None:
+    """Have this process killed when the one that started it ends, even if it is stopped. On Linux; elsewhere it ends by
+    its connection, unless it is stopped."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main() -> None:
+    """Run the command in the arguments in place of this process."""
+    end_with_parent()
+    os.execvp(sys.argv[1], sys.argv[1:])

@@ -1,0 +1,329 @@
+"""The other ranks, as rank 0 sees them: started, greeted, told what to do, and ended together.
+
+A thread listens to all of them. What happens to one ends this process, with words that name the rank: the server tells
+them to the requests, and starts a new engine, which starts new ranks.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import selectors
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+
+import msgspec
+
+from nitro import __version__
+from nitro.engines.backends.mlx.ranks import starting, wire
+from nitro.engines.backends.mlx.ranks.wire import Alive, Call, Errand, Failed, Hello, Join, Loaded
+from nitro.engines.hostfile import Hostfile
+from nitro.engines.last_words import OF_THIS_PROCESS
+from nitro.engines.runner import LoadError
+from nitro.errors import reason
+from nitro.system import frames, signals
+from nitro.system.frames import WireMessage
+
+log = logging.getLogger("nitro.ranks")
+
+START_SECONDS = 60.0  # in which all ranks must have begun: ssh, and Python that imports MLX
+GREETING_SECONDS = 2.0  # in which whoever connects must say who it is
+MAX_FRAME = 2**16  # bytes of what a rank sends
+LOAD_SILENCE = 60.0  # seconds without a sign of life while a model loads
+CONSEQUENCE = 1.0  # seconds in which a rank may be missed, after another says that it lost somebody
+BRIEF = 0.2  # seconds in which a process whose connection closed has usually ended
+BEAT = 0.5  # seconds between two signs of life, at most
+LOST = 70  # exit status; sysexits.h: EX_SOFTWARE
+
+
+class Member:
+    """One of the other ranks."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes]):
+        self.name, self.process = name, process
+        self.sock: socket.socket | None = None  # once it has said Hello
+        self.hello: Hello | None = None
+        self.received = b""
+        self.loaded = threading.Event()
+        self.problem = ""  # what it said of its failure
+        self.heard = 0.0  # time.monotonic()
+        self.free = 0  # bytes
+
+    def how_it_ended(self) -> str:
+        """What became of its process, in words."""
+        try:
+            status = self.process.wait(BRIEF)
+        except subprocess.TimeoutExpired:
+            return "closed its connection"
+        return f"was killed by {signals.name_of(-status)}" if status < 0 else f"ended with status {status}"
+
+    def take(self) -> list[WireMessage] | None:
+        """What it sent; None: its connection is closed, or says what no rank says."""
+        assert self.sock
+        try:
+            data = self.sock.recv(MAX_FRAME)
+        except OSError:
+            data = b""
+        self.received += data
+        found: list[WireMessage] = []
+        while len(self.received) >= frames.HEADER:
+            end = frames.HEADER + frames.size(self.received[: frames.HEADER])
+            if end > MAX_FRAME:
+                return None
+            if len(self.received) < end:
+                break
+            try:
+                found.append(wire.decode_at_zero(self.received[frames.HEADER : end]))
+            except msgspec.MsgspecError:
+                return None
+            self.received = self.received[end:]
+        return found if data else None
+
+
+class Team:
+    """All other ranks of one model. `tell` and `together` belong to the engine thread."""
+
+    def __init__(self, hosts: Hostfile, stall_timeout: float | None):
+        """`stall_timeout`: seconds that a rank may be silent once the model is loaded, twice; None: it may for ever."""
+        self.names = [hosts.name(rank) for rank in range(len(hosts.hosts))]
+        self._hosts = hosts
+        self._silence = stall_timeout and stall_timeout / 2
+        self._timeout = stall_timeout
+        self._members: list[Member] = []
+        self._ready = self._closing = False
+        self._changed = threading.Condition()
+
+    @property
+    def free(self) -> list[int]:
+        """Bytes of memory, as the ranks have told."""
+        return [member.free for member in self._members]
+
+    @property
+    def beat(self) -> float:
+        """Seconds between two signs of life."""
+        return min(BEAT, (self._silence or BEAT) / 5)
+
+    def start(self) -> list[list[int]]:
+        """Start all processes, and wait for their Hello. Returns their ports. Raises LoadError."""
+        hosts = self._hosts.hosts
+        with _listener(hosts[0].ips[0]) as listener:
+            address, port = listener.getsockname()
+            secret = secrets.token_hex()
+            for rank, host in enumerate(hosts[1:], 1):
+                errand = Errand(rank, host.ips, address, port, secret)
+                try:
+                    process = starting.start(host, errand, self._hosts.environment)
+                except OSError as error:
+                    self.close()
+                    raise LoadError(f"--hosts: {self.names[rank]} cannot be started: {error.strerror}.") from None
+                self._members.append(Member(self.names[rank], process))
+            try:
+                self._gather(listener, secret)
+            except BaseException:
+                self.close()
+                raise
+        threading.Thread(target=self._watch, name="ranks", daemon=True).start()
+        return [member.hello.ports for member in self._members if member.hello]
+
+    def join(self, how: list[Join]) -> None:
+        """Tell each how to join. Raises LoadError."""
+        for member, message in zip(self._members, how, strict=True):
+            self._send(member, frames.frame(message))
+
+    def wait_loaded(self) -> None:
+        """Until all have their part of the weights. Raises LoadError for one that cannot have it."""
+        with self._changed:
+            for member in self._members:
+                self._changed.wait_for(lambda member=member: member.loaded.is_set() or self._problem())  # type: ignore[misc]
+                if problem := self._problem():
+                    raise LoadError(problem)
+
+    def ready(self) -> None:
+        """The model is loaded: from now on silence is a stall."""
+        now = time.monotonic()
+        for member in self._members:
+            member.heard = now
+        self._ready = True
+
+    def tell(self, call: Call) -> None:
+        """All of them make this call."""
+        data = frames.frame(call)
+        for member in self._members:
+            self._send(member, data)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What all ranks do at the same time. A fault in it ends them all."""
+        try:
+            yield
+        except LoadError:
+            raise
+        except Exception as error:
+            self._fail(error)
+
+    def name_the_lost(self) -> None:
+        """A load failed here: the process ends, with the rank's name, if that is because one was lost."""
+        time.sleep(2 * BRIEF)
+
+    def close(self) -> None:
+        """End them all."""
+        self._closing = True
+        for member in self._members:
+            member.process.kill()
+            if member.sock:
+                member.sock.close()
+        for member in self._members:
+            member.process.wait()
+            assert member.process.stdin
+            member.process.stdin.close()
+
+    # Starting
+
+    def _gather(self, listener: socket.socket, secret: str) -> None:
+        until = time.monotonic() + START_SECONDS
+        while missing := [member for member in self._members if member.hello is None]:
+            for member in missing:
+                if member.process.poll() is not None:
+                    raise LoadError(f"--hosts: {member.name} {member.how_it_ended()} before it had begun.")
+            if time.monotonic() > until:
+                names = " and ".join(member.name for member in missing)
+                raise LoadError(f"--hosts: {names} did not begin within {START_SECONDS:g} seconds.")
+            listener.settimeout(BRIEF)
+            try:
+                sock, _ = listener.accept()
+            except TimeoutError:
+                continue
+            self._greet(sock, secret)
+        for member in self._members:
+            assert member.hello
+            if member.hello.versions != versions():
+                raise LoadError(
+                    f"--hosts: {member.name} has {member.hello.versions}, and this machine {versions()}: all need the "
+                    "same."
+                )
+
+    def _greet(self, sock: socket.socket, secret: str) -> None:
+        """Take a connection for a rank's, if it knows the secret."""
+        sock.settimeout(GREETING_SECONDS)
+        try:
+            size = frames.size(_exactly(sock, frames.HEADER))
+            hello = wire.decode_at_zero(_exactly(sock, min(size, MAX_FRAME)))
+        except (OSError, EOFError, msgspec.MsgspecError):
+            sock.close()
+            return
+        if not isinstance(hello, Hello) or not secrets.compare_digest(hello.secret.encode(), secret.encode()):
+            sock.close()
+            return
+        sock.settimeout(None)
+        wire.keep(sock)
+        member = self._members[hello.rank - 1]
+        member.sock, member.hello, member.free, member.heard = sock, hello, hello.free, time.monotonic()
+
+    # Watching
+
+    def _watch(self) -> None:
+        """Listen to all, until one is lost or silent."""
+        selector = selectors.DefaultSelector()
+        for member in self._members:
+            assert member.sock
+            selector.register(member.sock, selectors.EVENT_READ, member)
+        while not self._closing:
+            for key, _ in selector.select(self.beat):
+                self._listen(key.data)
+            self._look_for_silence()
+
+    def _listen(self, member: Member) -> None:
+        sent = member.take()
+        if self._closing:
+            return
+        if sent is None:
+            self._end(f"{member.name} {member.how_it_ended()}")
+            return
+        member.heard = time.monotonic()
+        for message in sent:
+            match message:
+                case Alive(free):
+                    member.free = free
+                case Loaded():
+                    member.loaded.set()
+                case Failed(problem):
+                    member.problem = problem
+        with self._changed:
+            self._changed.notify_all()
+        if member.problem and member.loaded.is_set():
+            self._fail_for(member)
+
+    def _fail_for(self, member: Member) -> None:
+        """A rank that lost another says so, maybe before that one is missed here."""
+        time.sleep(CONSEQUENCE)
+        for other in self._members:
+            if other.process.poll() is not None:
+                self._end(f"{other.name} {other.how_it_ended()}")
+        self._end(f"{member.name} failed: {member.problem}")
+
+    def _look_for_silence(self) -> None:
+        now = time.monotonic()
+        limit = self._silence if self._ready else LOAD_SILENCE
+        for member in self._members:
+            if limit and not member.problem and now - member.heard > limit:
+                why = f", as --stall-timeout {self._timeout:g} says" if self._ready else ""
+                self._end(f"{member.name} has given no sign of life for {now - member.heard:.1f} seconds{why}")
+
+    def _problem(self) -> str:
+        for member in self._members:
+            if member.problem:
+                return f"--hosts: {member.name} cannot load the model. {member.problem}"
+        return ""
+
+    # The end
+
+    def _send(self, member: Member, data: bytes) -> None:
+        assert member.sock
+        try:
+            member.sock.sendall(data)
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """On the engine thread: the other one knows soon which rank it is, unless it is this one."""
+        log.debug("rank 0 cannot go on", exc_info=error)
+        time.sleep(3 * CONSEQUENCE)
+        self._end(f"{self.names[0]} failed: {reason(error)}")
+
+    def _end(self, sentence: str) -> None:
+        sentence = sentence[0].upper() + sentence[1:]
+        OF_THIS_PROCESS.note(sentence)
+        log.error("%s; all ranks end", sentence.rstrip("."))
+        for member in self._members:
+            member.process.kill()
+        os._exit(LOST)
+
+
+def _listener(address: str) -> socket.socket:
+    """Raises LoadError."""
+    try:
+        return socket.create_server((address, 0))
+    except OSError as error:
+        raise LoadError(f"--hosts: this machine cannot listen on {address}: {error.strerror}.") from None
+
+
+def versions() -> str:
+    """Of what must be the same on all machines."""
+    return f"Nitro {__version__}, MLX {version('mlx')}, mlx-lm {version('mlx-lm')}"
+
+
+def _exactly(sock: socket.socket, count: int) -> bytes:
+    """Raises EOFError, OSError."""
+    data = b""
+    while len(data) < count:
+        piece = sock.recv(count - len(data))
+        if not piece:
+            raise EOFError
+        data += piece
+    return data

@@ -1,0 +1,143 @@
+"""What the ranks of a model tell each other beside what MLX sends: frames over TCP, which every rank opens to rank 0.
+
+    Hello →  ← Join   Alive …  Loaded | Failed →   ← the calls of the runner, one after another   Alive … Failed →
+
+Knows no MLX. Nothing is encrypted, as MLX's own connections are not.
+"""
+
+import socket
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from nitro.engines.types import EngineSpec
+from nitro.system.frames import WireMessage
+
+VANISHED = 8  # seconds after which a machine that answers nothing is gone
+_IDLE: int = next(getattr(socket, name) for name in ("TCP_KEEPIDLE", "TCP_KEEPALIVE") if hasattr(socket, name))
+
+# To rank 0
+
+
+class Hello(WireMessage, frozen=True):
+    """A rank has begun. `ports`: where it will listen for other ranks, one for each address of its host."""
+
+    secret: str
+    rank: int
+    versions: str  # of Nitro and its libraries, which must be the same everywhere
+    free: int  # bytes of memory
+    ports: list[int]
+
+
+class Loaded(WireMessage, frozen=True):
+    """Its part of the weights is in memory."""
+
+
+class Failed(WireMessage, frozen=True):
+    """It cannot go on, and waits to be ended. `problem`: a sentence."""
+
+    problem: str
+
+
+class Alive(WireMessage, frozen=True):
+    """It lives. `free`: bytes of memory."""
+
+    free: int
+
+
+# From rank 0
+
+
+class Join(WireMessage, frozen=True):
+    """Load this model together."""
+
+    spec: EngineSpec
+    environment: dict[str, str]  # for MLX
+    files: dict[str, str]  # the same, but of files: what stands in each
+    backend: str
+    names: list[str]  # of all ranks
+    beside: int  # ranks that share its machine's memory, itself among them
+    beat: float  # seconds between two Alive
+
+
+class ChunkCall(Struct, frozen=True, array_like=True, gc=False):
+    """A runner's Chunk, as far as other ranks need it. They know `known` tokens of the sequence; `tokens` follow."""
+
+    sequence_id: int
+    slot: int
+    known: int
+    tokens: list[int]
+    start: int
+    stop: int
+    prompt_length: int
+    draft: list[int]
+    constrained: bool
+    logprobs: int | None
+    prompt_logprobs: bool
+
+
+class Submit(WireMessage, frozen=True):
+    """Compute this batch, and collect it."""
+
+    batch: list[ChunkCall]
+
+
+class Trim(WireMessage, frozen=True):
+    """ModelRunner.trim."""
+
+    slot: int
+    length: int
+
+
+class Copy(WireMessage, frozen=True):
+    """ModelRunner.copy."""
+
+    src: int
+    dst: int
+    length: int
+
+
+class Free(WireMessage, frozen=True):
+    """ModelRunner.free_sequence."""
+
+    sequence_id: int
+
+
+class Rest(WireMessage, frozen=True):
+    """ModelRunner.release_idle_memory."""
+
+
+class Reset(WireMessage, frozen=True):
+    """ModelRunner.reset."""
+
+
+Call = Submit | Trim | Copy | Free | Rest | Reset
+
+decode_at_zero = msgspec.msgpack.Decoder(Hello | Loaded | Failed | Alive).decode
+decode_at_others = msgspec.msgpack.Decoder(Join | Call).decode
+
+
+class Errand(Struct, frozen=True):
+    """What a rank is told on its standard input: where rank 0 is, and how it proves that it was started by it."""
+
+    rank: int
+    addresses: list[str]  # its own, for other ranks
+    host: str
+    port: int
+    secret: str
+
+
+def keep(sock: socket.socket) -> None:
+    """Send small frames at once, and notice soon when the other machine is gone."""
+    options: list[tuple[int, int, Any]] = [
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, _IDLE, VANISHED // 2),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, VANISHED // 2),
+    ]
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED * 1000))
+    for level, option, value in options:
+        sock.setsockopt(level, option, value)
