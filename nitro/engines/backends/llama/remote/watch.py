@@ -70,5 +70,7 @@ def _worker(names: Sequence[str]) -> str:
 
 
 def _unanswered(awaited: dict[str, float]) -> str:
-    found = [f"the RPC worker at {name} has not answered for {seconds:.1f} seconds" for name, seconds in awaited.items()]
+    found = [
+        f"the RPC worker at {name} has not answered for {seconds:.1f} seconds" for name, seconds in awaited.items()
+    ]
     return ", and ".join(found)
