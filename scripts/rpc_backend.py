@@ -19,7 +19,6 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import List, Optional
 
 PACKAGE = "llama-cpp-python"
 SOURCE = "vendor/llama.cpp/ggml"  # in its source distribution
@@ -41,15 +40,15 @@ class CannotBuild(Exception):
 
 def target(release: str) -> Path:
     """Where the library for this release of llama-cpp-python lies: nitro/engines/remote/library_file.py looks there."""
-    return Path(sys.prefix) / "lib" / "nitro" / ("libggml-rpc-%s.so" % release)
+    return Path(sys.prefix) / "lib" / "nitro" / f"libggml-rpc-{release}.so"
 
 
-def build(source: Optional[Path]) -> Path:
+def build(source: Path | None) -> Path:
     """The library, built unless it exists. Raises CannotBuild."""
     try:
         release = version(PACKAGE)
     except PackageNotFoundError:
-        raise CannotBuild("%s is not installed" % PACKAGE) from None
+        raise CannotBuild(f"{PACKAGE} is not installed") from None
     library = target(release)
     if library.is_file():
         return library
@@ -67,9 +66,9 @@ def build(source: Optional[Path]) -> Path:
 def fetch(release: str, folder: Path) -> Path:
     """The sources of this release: pip has them in its cache where it has built them. Raises CannotBuild."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", PACKAGE]
-    pin = "%s==%s" % (PACKAGE, release)
+    pin = f"{PACKAGE}=={release}"
     if subprocess.call([*pip, "--dest", str(folder), pin], stdin=subprocess.DEVNULL) != 0:
-        raise CannotBuild("pip could not fetch the sources of %s" % pin)
+        raise CannotBuild(f"pip could not fetch the sources of {pin}")
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(str(archive)) as opened:
         opened.extractall(str(folder), filter="data")
@@ -77,13 +76,13 @@ def fetch(release: str, folder: Path) -> Path:
     return found
 
 
-def compile_library(compiler: List[str], ggml: Path, folder: Path, made: Path) -> None:
+def compile_library(compiler: list[str], ggml: Path, folder: Path, made: Path) -> None:
     """Compile the sources in `ggml` into `made`. Raises CannotBuild."""
     if not all((ggml / name).is_file() for name in FILES):
-        raise CannotBuild("%s has no backend for RPC" % ggml)
-    common = ["-O2", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-I%s" % (ggml / "include"), "-I%s" % (ggml / "src")]
+        raise CannotBuild(f"{ggml} has no backend for RPC")
+    common = ["-O2", "-std=c++17", "-fPIC", "-fvisibility=hidden", f"-I{ggml / 'include'}", f"-I{ggml / 'src'}"]
     common += ["-D" + name for name in DEFINED]
-    renamed = ["-D%s=%s" % pair for pair in REPLACED.items()]
+    renamed = [f"-D{name}={ours}" for name, ours in REPLACED.items()]
     objects = []
     for source, flags in [*((ggml / name, renamed) for name in FILES), (OURS, [])]:
         objects.append(str(folder / (source.stem + ".o")))
@@ -91,37 +90,37 @@ def compile_library(compiler: List[str], ggml: Path, folder: Path, made: Path) -
     libraries = installed_libraries()
     base = next((path for path in sorted(libraries.glob("libggml-base.*")) if path.suffix in (".0", ".dylib")), None)
     if base is None:
-        raise CannotBuild("%s has no libggml-base" % libraries)
-    run([*compiler, "-shared", "-o", str(made), *objects, str(base), "-Wl,-rpath,%s" % libraries, "-lpthread"])
+        raise CannotBuild(f"{libraries} has no libggml-base")
+    run([*compiler, "-shared", "-o", str(made), *objects, str(base), f"-Wl,-rpath,{libraries}", "-lpthread"])
 
 
 def installed_libraries() -> Path:
     """The folder with ggml's libraries of the llama-cpp-python that is installed. Raises CannotBuild."""
     spec = find_spec("llama_cpp")
     if not spec or not spec.origin:
-        raise CannotBuild("%s is not installed" % PACKAGE)
+        raise CannotBuild(f"{PACKAGE} is not installed")
     return Path(spec.origin).parent / "lib"
 
 
-def run(command: List[str]) -> None:
+def run(command: list[str]) -> None:
     """Raises CannotBuild where the command fails; its own message is shown."""
     try:
         done = subprocess.call(command, stdin=subprocess.DEVNULL)
     except OSError as error:
-        raise CannotBuild("%s: %s" % (command[0], error.strerror)) from None
+        raise CannotBuild(f"{command[0]}: {error.strerror}") from None
     if done != 0:
-        raise CannotBuild("the compiler (%s) failed" % command[0])
+        raise CannotBuild(f"the compiler ({command[0]}) failed")
 
 
-def main(arguments: List[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Build, or note why not. Returns the exit status: 0 in both cases, since everything else of Nitro works."""
     reason = Path(sys.prefix) / "lib" / "nitro" / "no-rpc"
     try:
         build(Path(arguments[0]).resolve() if arguments else None)
     except CannotBuild as problem:
         reason.parent.mkdir(parents=True, exist_ok=True)
-        reason.write_text("%s\n" % problem)
-        print("nitro: --rpc is not available: %s" % problem, flush=True)
+        reason.write_text(f"{problem}\n")
+        print(f"nitro: --rpc is not available: {problem}", flush=True)
         return 0
     if reason.exists():
         reason.unlink()

@@ -14,12 +14,8 @@ DEFAULT_PORT = 50052  # llama.cpp's own
 
 @click.command(name="rpc-worker")
 @click.option("--host", help="Address to listen on, IPv4.", default="127.0.0.1", show_default=True)
-@click.option(
-    "--port", help="Port to listen on. 0: any free port.", type=click.IntRange(0, 65535), default=DEFAULT_PORT
-)
-@click.option(
-    "--memory", help="Memory that is offered, in MiB or as in 12G. Default: what is free, or what the GPUs have."
-)
+@click.option("--port", help="Port to listen on. 0: any free one.", type=click.IntRange(0, 65535), default=DEFAULT_PORT)
+@click.option("--memory", help="Memory to offer, in MiB or as in 12G. Default: what is free, or what the GPUs have.")
 @click.option("--threads", help="CPU threads. Default: one per physical core.", type=click.IntRange(1))
 @click.option(
     "--rpc-insecure-network",

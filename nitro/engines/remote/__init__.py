@@ -1,1 +1,1 @@
-"""Workers on other machines that hold layers of a model, by llama.cpp's RPC: who they are, and whether they are there."""
+"""Workers that hold layers of a model, by llama.cpp's RPC: who they are, and whether they are there."""

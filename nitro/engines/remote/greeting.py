@@ -106,8 +106,8 @@ def _talk(talk: _Talk, who: str, protocol: Protocol | None) -> Offer:
     spoken = (major, minor, patch)
     if protocol and (major != protocol[0] or minor > protocol[1]):  # as negotiate_hello in ggml-rpc.cpp
         raise WorkerFault(
-            f"{who} speaks version {written(spoken)} of llama.cpp's RPC protocol, and this machine {written(protocol)}. "
-            f"Have the same version of Nitro on both."
+            f"{who} speaks version {written(spoken)} of llama.cpp's RPC protocol, and this machine {written(protocol)}."
+            f" Have the same version of Nitro on both."
         )
     (count,) = struct.unpack("<I", talk.ask(DEVICE_COUNT, b"", 4))
     if not 0 < count <= _MOST_DEVICES:

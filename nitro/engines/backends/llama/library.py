@@ -99,7 +99,7 @@ _callback = lib.llama_log_callback(_on_line)  # kept: llama.cpp holds a pointer 
 lib.llama_log_set(_callback, ctypes.c_void_p(0))
 
 
-_explain: Callable[[str], str] = lambda text: text
+_explain: Callable[[str], str] = str  # the text as it is
 
 
 def explain_aborts(explain: Callable[[str], str]) -> None:

@@ -76,9 +76,7 @@ def model_parameters(spec: EngineSpec, uses_gpu: bool) -> Any:
             raise LoadError(f"{flag} is for GPUs, and llama.cpp uses none here. Leave it out.")
     own, remote = library.own_gpus(), library.remote_devices()
     if remote and not spec.rpc:  # a draft model, beside one that has its layers there
-        made.own_gpus = (ctypes.c_void_p * (len(own) + 1))(
-            *own
-        )  # ends with a null; an attribute that ctypes does not know
+        made.own_gpus = (ctypes.c_void_p * (len(own) + 1))(*own)  # ends with a null; kept as an attribute of Python's
         made.devices = ctypes.addressof(made.own_gpus)
     gpus = len(own) + (len(remote) if spec.rpc else 0)
     if spec.main_gpu >= max(gpus, 1):

@@ -60,7 +60,7 @@ class RpcBackend:
         self._ours.nitro_rpc_offer(size)
 
     def serve(self, endpoint: str, threads: int, devices: list[int]) -> None:
-        """Be a worker with these devices of ggml. Returns only where the address cannot be listened on, or no longer."""
+        """Be a worker with these devices of ggml. Returns only where it cannot listen, or no longer."""
         kinds = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p)
         start = self._address("ggml_backend_rpc_start_server", None, *kinds)
         start(endpoint.encode(), None, threads, len(devices), (ctypes.c_void_p * len(devices))(*devices))

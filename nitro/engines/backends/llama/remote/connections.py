@@ -1,8 +1,8 @@
 """The sockets that the RPC backend has in this process, and what the system says of them: which worker is gone, and
 which has not answered what was sent to it.
 
-The backend opens and closes them by itself, and has no time limit for an answer. They are found among the process's file
-descriptors by who is at the other end, and are its own: nothing here reads, writes, closes or keeps one.
+The backend opens and closes them by itself, and has no time limit for an answer. They are found among the process's
+file descriptors by who is at the other end, and are its own: nothing here reads, writes, closes or keeps one.
 """
 
 import os

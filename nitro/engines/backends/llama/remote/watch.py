@@ -1,8 +1,8 @@
 """Watches the workers of this process, so that whoever reads of its end reads which worker was to blame.
 
 The backend ends the process where a worker is gone, and says no name. This thread notes names where the server finds
-them (`last_words`), ends the process when a worker goes while nothing is computed, and sets a limit to each answer while
-a model is loaded, when no watchdog looks yet.
+them (`last_words`), ends the process when a worker goes while nothing is computed, and sets a limit to each answer
+while a model is loaded, when no watchdog looks yet.
 """
 
 import os

@@ -77,7 +77,7 @@ def run(host: str, port: int, offered: int, threads: int) -> None:
 
 
 def _serve(library: RpcBackend, endpoint: str, threads: int, devices: list[int], failed: threading.Event) -> None:
-    """Again where the library has given up: some systems tell a listener of a client that has left, and it ends then."""
+    """Again where the library has given up: some systems tell a listener of a client that left, and it ends then."""
     while True:
         began = time.monotonic()
         library.serve(endpoint, threads, devices)
