@@ -13,7 +13,10 @@ from rpc_workers import WorkerProcess, hello, pretender, worker
 from running import CEILING, FAKE, ServerProcess, until
 
 from nitro.config import ServeConfig
+from nitro.doctor import ask_worker
+from nitro.doctor_report import RpcWorker
 from nitro.engines.backends.loading import load
+from nitro.engines.options import EngineOptions
 from nitro.engines.remote import greeting, library_file, workers
 from nitro.engines.remote.greeting import WorkerFault, greet
 from nitro.engines.remote.workers import BadWorkers, Worker
@@ -21,6 +24,7 @@ from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
 from nitro.errors import StartError
 from nitro.loading import limits
+from nitro.models import device_memory
 
 SOON = 10.0  # seconds in which a fault is told
 TEXT = "The Danube rises in the Black Forest and flows through ten countries."
@@ -231,6 +235,8 @@ def test_a_signal_ends_a_worker(number: int) -> None:
     with worker("--memory", "1G") as only:
         assert greet(as_worker(only.name)).free == [2**30]
         assert "offers 1.0 GiB" in "".join(only.said)
+        assert ask_worker(only.name) == RpcWorker(only.name, "7.0.0", [2**30], None)
+        assert device_memory.free_on_gpu(EngineOptions(engine="llama", gpu_layers=0, rpc=only.name)) == 2**30
         assert only.end(number) == 0
 
 
