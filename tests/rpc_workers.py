@@ -93,3 +93,23 @@ def pretender(answer: bytes | None) -> Iterator[str]:
 def hello(major: int, minor: int = 0, patch: int = 0) -> bytes:
     """What a worker of that protocol says."""
     return struct.pack("<Q4B24x", 28, major, minor, patch, 0)
+
+
+@contextmanager
+def stalling() -> Iterator[str]:
+    """Somebody who answers one greeting as a worker does, and nobody after that."""
+    answers = [hello(7), struct.pack("<QI", 4, 1), struct.pack("<QQQ", 16, 2**40, 2**40)]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            with client:
+                for answer in answers:
+                    client.recv(64)
+                    client.sendall(answer)
+                client.recv(64)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()

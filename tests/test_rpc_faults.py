@@ -1,7 +1,9 @@
 """What becomes of a server whose workers are not there, are others, or go: a sentence that names the worker, soon."""
 
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -9,13 +11,15 @@ from pathlib import Path
 
 import openai
 import pytest
-from rpc_workers import WorkerProcess, hello, pretender, worker
+from rpc_workers import WorkerProcess, hello, pretender, stalling, worker
 from running import CEILING, FAKE, ServerProcess, until
 
 from nitro.config import ServeConfig
 from nitro.doctor import ask_worker
 from nitro.doctor_report import RpcWorker
+from nitro.engines.backends.llama.remote.connections import IDLE
 from nitro.engines.backends.loading import load
+from nitro.engines.client.spawn import ENVIRONMENT
 from nitro.engines.options import EngineOptions
 from nitro.engines.remote import greeting, library_file, workers
 from nitro.engines.remote.greeting import WorkerFault, greet
@@ -153,8 +157,6 @@ def test_a_worker_serves_one_server() -> None:
 
 def workers_connection(busy: WorkerProcess):
     """A client that holds it: it has said hello, and asks nothing."""
-    import socket
-
     sock = socket.create_connection(("127.0.0.1", busy.port))
     sock.sendall(bytes([greeting.HELLO]) + (24).to_bytes(8, "little") + bytes(24))
     assert len(sock.recv(36)) == 36
@@ -228,6 +230,38 @@ def test_a_worker_that_answers_no_more(serve, shallow_smollm: Path) -> None:
         second.go_on()
         until(lambda: server.engine.info)
         assert server.client().completions.create(model="", prompt="One, two,", max_tokens=2).choices[0].text
+
+
+LOADING = """
+import logging, sys
+from nitro.engines.backends.llama.remote import watch
+watch.LOAD_SECONDS = 1
+from nitro.engines.backends.llama.remote.connections import IDLE
+from nitro.engines.backends.loading import load
+from nitro.engines.client.spawn import ENVIRONMENT
+from nitro.engines.types import EngineSpec
+logging.basicConfig()
+load(EngineSpec(engine="llama", model=sys.argv[1], rpc=sys.argv[2]))
+"""
+
+
+def test_a_worker_that_answers_no_more_while_a_model_is_loaded(smollm: Path) -> None:
+    """No watchdog looks yet: an answer has a time limit of its own."""
+    with stalling() as name:
+        command = [sys.executable, "-c", LOADING, str(smollm), name]
+        environment = {**os.environ, **ENVIRONMENT}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=CEILING, env=environment)
+    assert done.returncode == -signal.SIGABRT
+    assert f"the RPC worker at {name} " in done.stderr and "no answer" in done.stderr
+
+
+def test_a_client_s_machine_may_vanish() -> None:
+    """The system asks after clients, and so the worker has the next."""
+    with worker() as only, socket.create_connection(("127.0.0.1", only.port)) as client:
+        ends = [f"0100007F:{port:04X}" for port in (only.port, client.getsockname()[1])]
+        table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+        (timer,) = (row[5] for row in table if row[1:3] == ends)
+        assert timer[:3] == "02:" and int(timer[3:], 16) <= 100 * IDLE, "it has no keep-alive timer"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -33,8 +33,10 @@ def rpc_worker(host: str, port: int, memory: str | None, threads: int | None, in
     except StartError as error:
         terminal.say(f"nitro: {error}", err=True)
         sys.exit(1)
-    numbers = map(str, (port, offered, threads or 0))
-    os.execv(sys.executable, [sys.executable, "-P", "-m", WORKER, address, *numbers])
+    from nitro.engines.client.spawn import ENVIRONMENT
+
+    command = [sys.executable, "-P", "-m", WORKER, address, *map(str, (port, offered, threads or 0))]
+    os.execve(sys.executable, command, {**ENVIRONMENT, **os.environ})
 
 
 def _address(host: str, insecure: bool) -> str:

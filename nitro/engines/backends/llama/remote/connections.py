@@ -35,10 +35,7 @@ class Connections:
         for _, sock in self._each():
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, long)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, long)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in (("TCP_KEEPIDLE", IDLE), ("TCP_KEEPINTVL", INTERVAL), ("TCP_KEEPCNT", PROBES)):
-                if hasattr(socket, name):
-                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            _keep_alive(sock)
 
     def gone(self) -> list[str]:
         """The names of those whose end of the connection is closed."""
@@ -73,6 +70,22 @@ class Connections:
         if worker:
             self._known[descriptor] = (inode, worker)
         return worker
+
+
+def keep_clients_alive(port: int) -> None:
+    """As a worker that listens on this port: have the system notice when a client's machine vanishes, which else kept
+    the worker from others for ever. Connections inherit it from the socket that listens."""
+    for descriptor in map(int, os.listdir(DESCRIPTORS)):
+        with _borrowed(descriptor) as sock:
+            if sock and sock.getsockname()[1] == port:
+                _keep_alive(sock)
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", IDLE), ("TCP_KEEPINTVL", INTERVAL), ("TCP_KEEPCNT", PROBES)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 @contextmanager

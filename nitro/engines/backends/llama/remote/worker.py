@@ -12,6 +12,7 @@ import time
 from nitro import __version__
 from nitro.engines.backends.llama.remote import backend
 from nitro.engines.backends.llama.remote.backend import RpcBackend
+from nitro.engines.backends.llama.remote.connections import keep_clients_alive
 from nitro.engines.hardware import memory
 from nitro.engines.remote import greeting
 from nitro.engines.remote.greeting import WorkerFault
@@ -61,6 +62,7 @@ def run(host: str, port: int, offered: int, threads: int) -> None:
     threading.Thread(target=_serve, args=(library, f"{host}:{port}", threads, handles, failed), daemon=True).start()
     here = Worker(f"{host}:{port}", "127.0.0.1" if host == "0.0.0.0" else host, port)
     offer = _listening(here, library.protocol, failed)
+    keep_clients_alive(port)
     terminal.say(f"Nitro {__version__}: a worker for llama.cpp's RPC", err=True, bold=True)
     for (_, name, is_gpu), free in zip(devices, offer.free, strict=True):
         terminal.facts({"GPU" if is_gpu else "CPU": f"{name}, offers {free / GIB:.1f} GiB"}, err=True)
