@@ -101,6 +101,12 @@ def test_options_that_do_not_go_together(smollm: Path, options: dict, said: str)
         load(EngineSpec(engine="llama", model=str(smollm), rpc="127.0.0.1:1", **options))
 
 
+def test_a_word_about_workers_needs_workers(smollm: Path) -> None:
+    pytest.importorskip("llama_cpp")
+    with pytest.raises(LoadError, match="--rpc-insecure-network is about workers, and none is named"):
+        load(EngineSpec(engine="llama", model=str(smollm), rpc_insecure_network=True))
+
+
 def test_mlx_has_no_workers(model: Path) -> None:
     with pytest.raises(LoadError, match=r"--rpc is for llama\.cpp, and MLX has no such option"):
         load(EngineSpec(engine="mlx", model=str(model), rpc="127.0.0.1:1"))

@@ -60,8 +60,10 @@ def check(spec: EngineSpec) -> None:
     for flag in _given(spec, NOT_DETERMINISTIC):
         if spec.deterministic:
             raise LoadError(f"--deterministic chooses the KV cache's types and attention itself. Leave out {flag}.")
+    if spec.rpc_insecure_network and not spec.rpc:
+        raise LoadError("--rpc-insecure-network is about workers, and none is named (--rpc). Leave it out.")
     if spec.tensor_split is not None and not any(_shares(spec)):
-        raise LoadError(f"--tensor-split {spec.tensor_split} leaves nothing for any GPU.")
+        raise LoadError(f"--tensor-split {spec.tensor_split} leaves nothing for any device.")
 
 
 def model_parameters(spec: EngineSpec, uses_gpu: bool) -> Any:
