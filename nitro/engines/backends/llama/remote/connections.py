@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from nitro.engines.remote.workers import Worker
 
 DESCRIPTORS = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
-# tcp_info of linux/tcp.h: milliseconds since data was sent last, and since data came last
-INFO = struct.Struct("<44xI4xI")
+# tcp_info of linux/tcp.h: milliseconds since data was sent last, and since data came last; bytes received
+INFO = struct.Struct("<44xI4xI72xQ")
 IDLE, INTERVAL, PROBES = 10, 5, 3  # of keep-alive: seconds and a count, after which a machine that vanished is told
 
 
@@ -28,14 +28,16 @@ class Connections:
         self._workers = {(worker.address, worker.port): worker for worker in workers}
         self._known: dict[int, tuple[int, Worker]] = {}  # by descriptor: the socket's inode
 
-    def limit(self, seconds: float) -> None:
-        """Let an answer take so long at most, 0: any time, on all that are open now. The backend takes a longer one for
-        a worker that is gone."""
-        long = struct.pack("@ll", int(seconds), 0)
+    def keep_alive(self) -> None:
+        """Have the system notice on all that are open now when a worker's machine vanishes."""
         for _, sock in self._each():
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, long)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, long)
             _keep_alive(sock)
+
+    def silence(self) -> float:
+        """Seconds for which nothing was sent or came on any of them; 0: none is open, or the system does not say."""
+        if sys.platform != "linux":
+            return 0.0
+        return min((min(_times(sock)[:2]) for _, sock in self._each()), default=0.0)
 
     def gone(self) -> list[str]:
         """The names of those whose end of the connection is closed."""
@@ -116,5 +118,11 @@ def _waiting(sock: socket.socket) -> float:
     """Seconds since something was sent, if nothing has come since; 0: something has, or it is not known."""
     if sys.platform != "linux":
         return 0.0
-    sent, came = INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, INFO.size))
-    return float(sent / 1000) if sent < came else 0.0
+    sent, came, received = _times(sock)
+    return sent if sent < came or not received else 0.0
+
+
+def _times(sock: socket.socket) -> tuple[float, float, int]:
+    """Seconds since data was sent last, and since data came last; bytes that came in all."""
+    sent, came, received = INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, INFO.size))
+    return sent / 1000, came / 1000, received

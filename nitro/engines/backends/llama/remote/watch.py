@@ -1,21 +1,26 @@
 """Watches the workers of this process, so that whoever reads of its end reads which worker was to blame.
 
 The backend ends the process where a worker is gone, and says no name. This thread notes names where the server finds
-them (`last_words`), ends the process when a worker goes while nothing is computed, and sets a limit to each answer
-while a model is loaded, when no watchdog looks yet.
+them (`last_words`), ends the process when a worker goes while nothing is computed, and one that gets nowhere while a
+model is loaded, when no watchdog looks yet.
 """
 
+import logging
 import os
 import threading
+import time
 from collections.abc import Sequence
 
 from nitro.engines.backends.llama import library
 from nitro.engines.backends.llama.remote.connections import Connections
 from nitro.engines.last_words import OF_THIS_PROCESS
 from nitro.engines.remote.workers import Worker
+from nitro.engines.weights_read import OF_THIS_PROCESS as WEIGHTS
+
+log = logging.getLogger("llama.cpp")
 
 PERIOD = 0.2  # seconds between two looks
-LOAD_SECONDS = 60.0  # that an answer may take while a model is loaded: memory is taken and cleared in between
+LOAD_SECONDS = 60.0  # in which nothing may happen while a model is loaded: memory is taken and cleared in between
 NOT_AT_ONCE = 0.2  # seconds that any answer may take
 
 
@@ -26,13 +31,13 @@ class WorkerWatch:
         self._connections = Connections(workers)
         self._names = [worker.name for worker in workers]
         self._is_loading = True
+        self._read, self._read_at = -1, 0.0  # bytes of weights that were read, and when that was seen first
         self._ended = threading.Event()
         library.explain_aborts(self._explained)
         threading.Thread(target=self._watch, name="RPC workers", daemon=True).start()
 
     def loaded(self) -> None:
         """The model is there: connections stay, and answers take as long as what is computed."""
-        self._connections.limit(0)
         self._is_loading = False
 
     def stop(self) -> None:
@@ -42,21 +47,33 @@ class WorkerWatch:
 
     def _watch(self) -> None:
         while not self._ended.wait(PERIOD):
-            if self._is_loading:
-                self._connections.limit(LOAD_SECONDS)
-            elif gone := self._connections.gone():
-                if self._ended.is_set():
-                    return
-                OF_THIS_PROCESS.replace(f"{_worker(gone)} gone")
+            self._connections.keep_alive()
+            problem = self._stalled() if self._is_loading else self._gone()
+            if problem and not self._ended.is_set():
+                OF_THIS_PROCESS.replace(problem)
+                log.error("%s", problem)
                 os._exit(1)
             OF_THIS_PROCESS.wait_for(_unanswered(self._connections.awaited(NOT_AT_ONCE)))
+
+    def _gone(self) -> str:
+        gone = self._connections.gone()
+        return f"{_worker(gone)} gone" if gone else ""
+
+    def _stalled(self) -> str:
+        """While a model is loaded: nothing goes to any worker or comes, and no weights are read."""
+        now, read = time.monotonic(), WEIGHTS.progress.read
+        if read != self._read:
+            self._read, self._read_at = read, now
+        if min(self._connections.silence(), now - self._read_at) < LOAD_SECONDS:
+            return ""
+        return _unanswered(self._connections.awaited(LOAD_SECONDS / 2)) or f"{_worker(self._names)} not answering"
 
     def _explained(self, text: str) -> str:
         """What an abort of the backend means."""
         if "rpc" not in text.lower():
             return text
-        if gone := self._connections.gone():
-            return f"{_worker(gone)} gone"
+        if gone := self._gone():
+            return gone
         if said := _unanswered(self._connections.awaited(NOT_AT_ONCE)):
             return said
         return f"{_worker(self._names)} gone, or gave no answer"
