@@ -157,11 +157,14 @@ def files() -> list[str]:
     return [f"{file.name} {file.stat().st_size}" for file in found]
 
 
-def devices(remote: bool = False) -> list[Device]:
-    """What ggml can compute on here, the CPU included, as it is now: `free` changes. `remote`: and on other machines,
-    as far as they are registered, first, as llama.cpp has them."""
-    own = [_device(handle) for handle in _all("dev") if not _is_remote(handle)]
-    return [*map(_device, remote_devices()), *own] if remote else own
+def devices() -> list[Device]:
+    """What ggml can compute on here, the CPU included, as it is now: `free` changes."""
+    return [_device(handle) for handle in _all("dev") if not _is_remote(handle)]
+
+
+def devices_elsewhere() -> list[Device]:
+    """The same of other machines, as far as they are registered: each is asked."""
+    return [_device(handle) for handle in remote_devices()]
 
 
 def remote_devices() -> list[int]:

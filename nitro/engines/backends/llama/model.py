@@ -155,7 +155,8 @@ class LlamaModel:
         return self.placement.on_gpu and bool(library.own_gpus())
 
     def _devices(self) -> list[Device]:
-        return library.devices(remote=self._remote is not None)
+        """Workers first, as llama.cpp has them."""
+        return [*(library.devices_elsewhere() if self._remote else ()), *library.devices()]
 
     def _metadata(self, key: str) -> str | None:
         """A value of the GGUF's header as text, an array as "[1, 2, …]"."""

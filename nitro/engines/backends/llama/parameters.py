@@ -80,7 +80,7 @@ def model_parameters(spec: EngineSpec, uses_gpu: bool) -> Any:
     if remote and not spec.rpc:  # a draft model, beside one that has its layers there
         made.own_gpus = (ctypes.c_void_p * (len(own) + 1))(*own)  # ends with a null; kept as an attribute of Python's
         made.devices = ctypes.addressof(made.own_gpus)
-    gpus = len(own) + (len(remote) if spec.rpc else 0)
+    gpus = sum(device.is_gpu for device in library.devices()) + (len(remote) if spec.rpc else 0)
     if spec.main_gpu >= max(gpus, 1):
         raise LoadError(f"--main-gpu {spec.main_gpu}: there are {gpus} GPUs, counted from 0.")
     made.main_gpu = spec.main_gpu
