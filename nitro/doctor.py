@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nitro import __version__
-from nitro.doctor_report import Driver, Engine, EngineDevice, Machine, Memory, Model, PrefixCache, Report
+from nitro.doctor_report import Driver, Engine, EngineDevice, Machine, Memory, Model, PrefixCache, Report, RpcWorker
 from nitro.engines.backends import registry
 from nitro.engines.backends.registry import ENGINES, EngineDescriptor
 from nitro.engines.hardware import machine, memory, nvidia
@@ -24,6 +24,8 @@ from nitro.engines.hardware.gpu_findings import named, why_no_gpu
 from nitro.engines.hardware.libraries import REBUILD, Build, Device, Finding
 from nitro.engines.hardware.nvidia import Nvidia
 from nitro.engines.prefix_files.folder import PrefixFolder
+from nitro.engines.remote import greeting, library_file
+from nitro.engines.remote import workers as rpc_workers
 from nitro.errors import StartError
 from nitro.models import default_model
 from nitro.system import signals, terminal
@@ -46,6 +48,8 @@ class Facts(Struct, frozen=True):
     model: str = ""  # the embedded model's file
     no_model: str = ""  # why there is none
     prefix_cache: PrefixCache | None = None  # None: none is set
+    no_rpc: str = ""  # why llama.cpp can have no layers on other machines
+    workers: tuple[RpcWorker, ...] = ()  # that were named, as they answered
 
     @property
     def automatic(self) -> list[EngineDescriptor]:
@@ -53,13 +57,15 @@ class Facts(Struct, frozen=True):
         return registry.automatic(registry.platform_name(self.system, self.processor))
 
 
-def run(as_json: bool = False, prefix_cache: Path | None = None) -> int:
+def run(as_json: bool = False, prefix_cache: Path | None = None, rpc: str | None = None) -> int:
     """Print what there is and what to fix. Returns the exit status: 1 if there is anything to fix. `prefix_cache`: the
-    folder of --prefix-cache."""
+    folder of --prefix-cache; `rpc`: the workers of --rpc."""
     facts = collect()
     if prefix_cache is not None:
         folder = PrefixFolder(prefix_cache, 0)
         facts = replace(facts, prefix_cache=PrefixCache(str(folder.path), *folder.usage()))
+    if rpc is not None:
+        facts = replace(facts, workers=tuple(map(ask_worker, rpc.split(","))))
     findings = diagnose(facts)
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(report(facts, findings))).decode())
@@ -77,7 +83,7 @@ def run(as_json: bool = False, prefix_cache: Path | None = None) -> int:
 
 def diagnose(facts: Facts) -> list[Finding]:
     """Everything that is wrong, in the order in which to fix it."""
-    return [finding for check in (_python, _engines, _gpu, _model) for finding in check(facts)]
+    return [finding for check in (_python, _engines, _gpu, _model, _workers) for finding in check(facts)]
 
 
 def _python(facts: Facts) -> Iterator[Finding]:
@@ -132,6 +138,14 @@ def _model(facts: Facts) -> Iterator[Finding]:
         yield Finding(facts.no_model)
 
 
+def _workers(facts: Facts) -> Iterator[Finding]:
+    if facts.workers and facts.no_rpc:
+        yield Finding(facts.no_rpc)
+    for worker in facts.workers:
+        if worker.fault:
+            yield Finding(worker.fault)
+
+
 # Looking
 
 
@@ -155,7 +169,18 @@ def collect() -> Facts:
         translated=machine.is_translated(),
         model=model,
         no_model=no_model,
+        no_rpc="" if library_file.find() else library_file.why_not(),
     )
+
+
+def ask_worker(text: str) -> RpcWorker:
+    """What a worker says, or why not. Any network will do: it is only greeted."""
+    try:
+        (worker,) = rpc_workers.parse(text, insecure=True)
+        offer = greeting.greet(worker)
+    except (rpc_workers.BadWorkers, greeting.WorkerFault) as error:
+        return RpcWorker(text, None, None, str(error))
+    return RpcWorker(text, greeting.written(offer.protocol), offer.free, None)
 
 
 def probe(engine: EngineDescriptor, program: Sequence[str] = PROBE) -> Build:
@@ -205,6 +230,8 @@ def report(facts: Facts, findings: list[Finding]) -> Report:
         engines=[_engine(name, build, facts) for name, build in facts.engines.items()],
         model=Model(default_model.ID, facts.model or None),
         prefix_cache=facts.prefix_cache,
+        rpc=not facts.no_rpc,
+        workers=list(facts.workers),
     )
 
 
@@ -233,7 +260,16 @@ def describe(facts: Facts) -> dict[str, str]:
         **{build.library: _build(build) for build in facts.engines.values()},
         "model": f"{default_model.ID}: {facts.model or 'not installed'}",
         **({"prefixes": _prefixes(facts.prefix_cache)} if facts.prefix_cache else {}),
+        "other machines": facts.no_rpc or "llama.cpp can have layers there (--rpc)",
+        **{f"worker {worker.name}": _worker(worker) for worker in facts.workers},
     }
+
+
+def _worker(found: RpcWorker) -> str:
+    if found.free is None:
+        return "cannot be used"
+    offers = ", ".join(map(_gib, found.free))
+    return f"offers {offers}; protocol {found.protocol}"
 
 
 def _prefixes(found: PrefixCache) -> str:

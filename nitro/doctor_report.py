@@ -71,6 +71,15 @@ class PrefixCache(Struct):
     bytes: int
 
 
+class RpcWorker(Struct):
+    """A worker of --rpc."""
+
+    name: str  # HOST:PORT
+    protocol: str | None  # as "7.0.0"
+    free: list[int] | None  # by device
+    fault: str | None  # why it cannot be used now; one that has a client is busy
+
+
 class Report(Struct):
     """All of it. `ok`: nothing is to fix, and the exit status is 0."""
 
@@ -82,3 +91,5 @@ class Report(Struct):
     engines: list[Engine]
     model: Model
     prefix_cache: PrefixCache | None  # null: none is set
+    rpc: bool  # whether llama.cpp can have layers on other machines
+    workers: list[RpcWorker]  # that were named

@@ -138,8 +138,12 @@ class Loading:
 
 
 def limits(config: ServeConfig) -> Limits:
-    """What may be loaded together. Raises StartError for a --memory that is none."""
-    return Limits(free_host_memory() if config.memory is None else memory(config.memory), config.models_max)
+    """What may be loaded together. Raises StartError for a --memory that is none, and for more models than one whose
+    layers are on the same workers, which serve one engine at a time."""
+    if config.rpc and (config.models_max or 1) > 1:
+        raise StartError(f"--models-max {config.models_max}: a worker of --rpc holds layers of one model at a time.")
+    most = 1 if config.rpc else config.models_max
+    return Limits(free_host_memory() if config.memory is None else memory(config.memory), most)
 
 
 def free_on_gpu(config: ServeConfig) -> int:
@@ -162,7 +166,7 @@ def memory_of_engine(spec: EngineSpec) -> int:
     """Bytes that --engine-memory lets it take, weights included; many where that does not bound its weights."""
     from nitro.models import device_memory
 
-    if spec.engine_memory is None or device_memory.free_on_gpu(spec):
+    if spec.engine_memory is None or spec.rpc or device_memory.free_on_gpu(spec):
         return NO_LIMIT
     return parse(spec.engine_memory)
 

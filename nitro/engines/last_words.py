@@ -14,6 +14,7 @@ class LastWords:
         self._marks: CrashMarks | None = None
         self._text = ""
         self._at = 0.0
+        self._waits = False  # whether that is what it waits for, and no fault
 
     def write_to(self, marks: CrashMarks) -> None:
         """Keep them there from now on."""
@@ -23,7 +24,8 @@ class LastWords:
         """One line. The first lines of a fault stay: they say most."""
         now = time.monotonic()
         line = line.strip().rstrip(".")
-        together = self._text and now - self._at < TOGETHER
+        together = self._text and not self._waits and now - self._at < TOGETHER
+        self._waits = False
         self._text = f"{self._text}; {line}"[:MAX_WORDS] if together else line
         self._at = now
         if self._marks:
@@ -39,6 +41,21 @@ class LastWords:
         self._text = ""
         if self._marks:
             self._marks.say("", 0.0)
+
+    def replace(self, line: str) -> None:
+        """Instead of all that was noted: what the fault is, as whoever knows it says."""
+        self._text = ""
+        self.note(line)
+
+    def wait_for(self, what: str) -> None:
+        """What this process waits for at the moment; "": for nothing. A fault that was noted just now stays."""
+        now = time.monotonic()
+        if not self._waits and (not what or (self._text and now - self._at < TOGETHER)):
+            return
+        self._waits = bool(what)
+        self._text, self._at = what[:MAX_WORDS], now
+        if self._marks:
+            self._marks.say(self._text, now)
 
 
 OF_THIS_PROCESS = LastWords()

@@ -129,7 +129,7 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             str,
             Meta(
                 pattern=rf"^{SHARE}(,{SHARE})*$",
-                description="Share of the model for each GPU, as in 3,1.",
+                description="Share of the model for each GPU, as in 3,1; with --rpc for each worker first.",
                 extra={"form": "numbers separated by commas"},
             ),
         ]
@@ -150,6 +150,25 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+    rpc: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[^,\s]+:[0-9]+(,[^,\s]+:[0-9]+)*$",
+                description="Workers (`nitro rpc-worker`) that take layers of the model, on other machines. The layers "
+                "are shared by what memory each has free, or by --tensor-split: first the workers, then the GPUs.",
+                extra={"form": "HOST:PORT, several separated by commas"},
+            ),
+        ]
+        | None
+    ) = None
+    rpc_insecure_network: Annotated[
+        bool,
+        Meta(
+            description="Let workers be where others reach them: they have neither authentication nor encryption. "
+            "Default: on this machine only, or at the end of a tunnel."
+        ),
+    ] = False
     rope_scaling: (
         Annotated[Literal["none", "linear", "yarn"], Meta(description="RoPE: how it is scaled. Default: the model's.")]
         | None

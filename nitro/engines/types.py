@@ -209,6 +209,7 @@ class ModelInfo(Struct, frozen=True):
     embedding: EmbeddingInfo | None = None  # None: it makes no embeddings
     rerank: RerankInfo | None = None  # None: it is no reranker
     media: MediaInfo | None = None  # None: it takes text only
+    workers: dict[str, int] = {}  # of its layers those on other machines, by HOST:PORT; the output is one
     kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
     takes_adapters: bool = False  # whether ModelRunner.load_adapter may be called
     mixes_adapters: bool = False  # whether a step may have chunks of several adapter sets

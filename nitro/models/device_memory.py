@@ -23,6 +23,8 @@ def free(model: StoredModel | None = None, options: EngineOptions | None = None)
     engine = options.engine if options and options.engine != "auto" else None
     if engine is None:
         engine = next(iter(openers.of(model)), openers.LLAMA) if model else next(iter(openers.installed()), "")
+    if options and (found := on_workers(options)):
+        return found + _own_gpus(options)
     on_cpu = options is not None and options.gpu_layers == 0
     if engine == openers.LLAMA and not on_cpu and _llama_has_cuda():
         return gpu_memory() or free_host_memory()
@@ -30,7 +32,25 @@ def free(model: StoredModel | None = None, options: EngineOptions | None = None)
 
 
 def free_on_gpu(options: EngineOptions) -> int:
-    """Bytes free on the GPUs that llama.cpp computes on with these options; 0: it computes on none."""
+    """Bytes free on the GPUs that llama.cpp computes on with these options, and on the workers of --rpc; 0: it computes
+    on none, or they do not answer."""
+    return _own_gpus(options) + on_workers(options)
+
+
+def on_workers(options: EngineOptions) -> int:
+    """Bytes that the workers of --rpc offer; 0 where there are none, or one cannot be used now."""
+    if options.rpc is None:
+        return 0
+    from nitro.engines.remote import greeting, workers
+
+    try:
+        found = workers.parse(options.rpc, options.rpc_insecure_network)
+        return sum(sum(greeting.greet(worker).free) for worker in found)
+    except (workers.BadWorkers, greeting.WorkerFault):
+        return 0
+
+
+def _own_gpus(options: EngineOptions) -> int:
     if options.gpu_layers == 0 or options.engine not in ("auto", openers.LLAMA) or not _llama_has_cuda():
         return 0
     return gpu_memory()

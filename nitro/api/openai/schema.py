@@ -320,13 +320,15 @@ class ModelHealth(Struct, omit_defaults=True):
 class Health(Struct, omit_defaults=True):
     """Whether the server is well: its default model, if it has one. `reason`: why it is not. `models`: those that were
     loaded so far, where more than one may be. `loading`: how far the default model is, where it loads for some time.
-    `pause`: while its engine waits to be started again. "draining": it finishes what it has begun, and ends."""
+    `pause`: while its engine waits to be started again. `workers`: how many of its layers lie on which (--rpc).
+    "draining": it finishes what it has begun, and ends."""
 
     status: Literal["ok", "loading", "restarting", "down", "stalled", "failed", "draining"]
     reason: str | None = None
     models: list[ModelHealth] = []
     loading: LoadedBytes | None = None
     pause: Pause | None = None
+    workers: dict[str, int] = {}
 
 
 class ErrorBody(Struct):

@@ -81,6 +81,8 @@ LLAMA_SERVER_OPTIONS = frozenset(
         "tensor_split",
         "main_gpu",
         "n_cpu_moe",
+        "rpc",
+        "rpc_insecure_network",
         "override_tensor",
         "rope_scaling",
         "rope_scale",

@@ -115,7 +115,8 @@ class Keeper:
     def kill(self, why: str) -> None:
         """End the process, though it takes its requests; they are told why."""
         if self.process:
-            self._problem = why
+            waits = self.process.recent_words()
+            self._problem = f"{why} It said last: {waits}." if waits else why
             self.process.abandon()
 
     async def close(self) -> None:

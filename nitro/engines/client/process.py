@@ -54,9 +54,13 @@ class EngineProcess(ChildProcess):
         if spawned and status == -signal.SIGKILL and (why := spawned.witness.reason(spawned.bound, self.peak)):
             self.lacked_memory = True
             return why
+        words = self.recent_words()
+        return f"{said} It said last: {words}." if words and status else said
+
+    def recent_words(self) -> str:
+        """What the process has said a moment ago of a fault, or of what it waits for; empty: nothing."""
         words, at = self._marks.words() if self._marks else ("", 0.0)
-        is_recent = bool(words) and time.monotonic() - at < RECENT
-        return f"{said} It said last: {one_line(words)}." if is_recent and status else said
+        return one_line(words) if words and time.monotonic() - at < RECENT else ""
 
     async def reap(self) -> None:
         """See ChildProcess. Its shared memory goes as well, which else waited for the garbage collector."""

@@ -37,6 +37,7 @@ def without_text(model: LlamaModel, spec: EngineSpec, about: EmbeddingInfo | Rer
         engine=f"llama.cpp (llama-cpp-python {VERSION})",
         device=model.device,
         layers=str(model.placement),
+        workers=model.placement.remote,
         slots=spec.parallel,
         parallel=spec.parallel,
         context=about.longest,

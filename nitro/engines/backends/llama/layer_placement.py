@@ -1,7 +1,7 @@
 """GPU or CPU: what llama.cpp can use on this machine, and where it has put a model's layers."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nitro.engines.backends.llama import library
 from nitro.engines.backends.llama.library import Log
@@ -19,6 +19,7 @@ class Placement:
 
     gpu_layers: int
     layers: int
+    remote: dict[str, int] = field(default_factory=dict)  # of the GPUs' layers those on other machines, by worker
 
     @property
     def on_gpu(self) -> bool:
@@ -26,6 +27,10 @@ class Placement:
         return self.gpu_layers > 0
 
     def __str__(self) -> str:
+        if self.remote:
+            places = {**self.remote, "the GPU": self.gpu_layers - sum(self.remote.values())}
+            places["the CPU"] = self.layers - self.gpu_layers
+            return ", ".join(f"{count} on {place}" for place, count in places.items() if count)
         return f"{self.gpu_layers} of {self.layers} on the GPU" if self.on_gpu else f"all {self.layers} on the CPU"
 
 

@@ -3,11 +3,11 @@
 import ctypes
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
-from llama_cpp._ggml import libggml
 
 from nitro.engines.hardware.libraries import Build, Device
 from nitro.engines.hardware.memory import MIB
@@ -16,10 +16,28 @@ from nitro.system import packages
 
 log = logging.getLogger("llama.cpp")
 
+# The ggml that libllama is linked with. llama-cpp-python opens a second copy, and what is registered there, such as a
+# backend or a device, libllama does not see.
+LINKED = ("libggml.so.0", "libggml.0.dylib")
+
+
+def _open_ggml() -> Any:
+    folder = Path(lib.__file__).parent / "lib"
+    for name in LINKED:
+        if (folder / name).is_file():
+            return ctypes.CDLL(str(folder / name))
+    from llama_cpp._ggml import libggml
+
+    return libggml
+
+
+libggml = _open_ggml()
+
 VERSION = packages.version("llama_cpp")  # of llama-cpp-python
 
 ERROR = 4  # GGML_LOG_LEVEL_ERROR (ggml.h)
 GPU_TYPES = (1, 2)  # GGML_BACKEND_DEVICE_TYPE_GPU, _IGPU (ggml-backend.h)
+REMOTE = "RPC"  # ggml's name of the backend whose devices are on other machines
 MAX_KEPT = 2**20  # characters of log
 PLACE = re.compile(r"^\w+: (error loading model: )?")  # the function that logs it
 
@@ -81,11 +99,24 @@ _callback = lib.llama_log_callback(_on_line)  # kept: llama.cpp holds a pointer 
 lib.llama_log_set(_callback, ctypes.c_void_p(0))
 
 
+_explain: Callable[[str], str] = str  # the text as it is
+
+
+def explain_aborts(explain: Callable[[str], str]) -> None:
+    """Have what ggml says when it ends the process put in other words, or in the same."""
+    global _explain
+    _explain = explain
+
+
 def _on_abort(message: bytes) -> None:
     """ggml is about to end the process, as where CUDA has no memory (ggml.c, ggml_abort)."""
     text = message.decode(errors="replace").strip()
-    OF_THIS_PROCESS.note(text)
-    log.error("%s", text)
+    explained = _explain(text)
+    if explained == text:
+        OF_THIS_PROCESS.note(text)
+    else:
+        OF_THIS_PROCESS.replace(explained)
+    log.error("%s", explained)
 
 
 _abort_callback = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(_on_abort)  # kept, too
@@ -128,7 +159,23 @@ def files() -> list[str]:
 
 def devices() -> list[Device]:
     """What ggml can compute on here, the CPU included, as it is now: `free` changes."""
-    return [_device(handle) for handle in _all("dev")]
+    return [_device(handle) for handle in _all("dev") if not _is_remote(handle)]
+
+
+def devices_elsewhere() -> list[Device]:
+    """The same of other machines, as far as they are registered: each is asked."""
+    return [_device(handle) for handle in remote_devices()]
+
+
+def remote_devices() -> list[int]:
+    """ggml's handles of the devices on other machines."""
+    return [handle for handle in _all("dev") if _is_remote(handle)]
+
+
+def own_gpus() -> list[int]:
+    """ggml's handles of this machine's GPUs."""
+    kinds = {handle: _call("ggml_backend_dev_type", ctypes.c_int, handle) for handle in _all("dev")}
+    return [handle for handle, kind in kinds.items() if kind in GPU_TYPES and not _is_remote(handle)]
 
 
 def buffer_types() -> dict[str, int]:
@@ -144,6 +191,11 @@ def _device(handle: int) -> Device:
     _call("ggml_backend_dev_memory", None, handle, ctypes.byref(free), ctypes.byref(total))
     name = _call("ggml_backend_dev_description", ctypes.c_char_p, handle).decode(errors="replace").strip()
     return Device(name, free.value, _call("ggml_backend_dev_type", ctypes.c_int, handle) in GPU_TYPES)
+
+
+def _is_remote(handle: int) -> bool:
+    registry = _call("ggml_backend_dev_backend_reg", ctypes.c_void_p, handle)
+    return bool(_call("ggml_backend_reg_name", ctypes.c_char_p, registry).decode() == REMOTE)
 
 
 def _all(kind: str) -> list[int]:

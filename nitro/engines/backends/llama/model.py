@@ -6,6 +6,7 @@ Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 import ctypes
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from nitro.engines import sampling_defaults
 from nitro.engines.backends.llama import layer_placement, library, parameters
 from nitro.engines.backends.llama.library import Log
 from nitro.engines.backends.llama.parameters import bytes_of
+from nitro.engines.backends.llama.remote.layers import RemoteLayers
 from nitro.engines.backends.llama.tokenizer import LlamaTokenizer
 from nitro.engines.hardware import memory
+from nitro.engines.hardware.libraries import Device
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
 from nitro.engines.weights_read import OF_THIS_PROCESS
@@ -46,8 +49,10 @@ class LlamaModel:
         self.rope_depends_on_cells = any(LONG_FACTORS in name for name in head.tensors)
         self.log = library.capture_log()
         lib.llama_backend_init()
-        uses_gpu = layer_placement.find_gpu(spec)
-        OF_THIS_PROCESS.begin(sum(tensor.size for tensor in head.tensors.values()))
+        weights = sum(tensor.size for tensor in head.tensors.values())
+        self._remote = RemoteLayers(spec, weights) if spec.rpc else None
+        uses_gpu = bool(self._remote) or layer_placement.find_gpu(spec)
+        OF_THIS_PROCESS.begin(weights)
         self.pointer = _load(spec, self.log, uses_gpu)
         if "failed to mlock" in self.log.text:
             log.warning("--mlock: the system does not let all weights be locked in memory; `ulimit -l` is its limit")
@@ -57,6 +62,9 @@ class LlamaModel:
         try:
             self.layers: int = lib.llama_model_n_layer(self.pointer)
             self.placement = layer_placement.find_layers(spec, uses_gpu, self.layers, self.log)
+            if self._remote:
+                self._remote.loaded()
+                self.placement = replace(self.placement, remote=self._remote.layers(self.log))
         except LoadError:
             self.close()
             raise
@@ -70,6 +78,8 @@ class LlamaModel:
 
     def close(self) -> None:
         """Free it. Contexts and samplers that point to it are to be freed before."""
+        if self._remote:
+            self._remote.close()
         lib.llama_model_free(self.pointer)
 
     @property
@@ -82,7 +92,7 @@ class LlamaModel:
     @property
     def device(self) -> str:
         """The names of what computes: the GPUs, or the CPU."""
-        devices = [device for device in library.devices() if device.is_gpu == self.placement.on_gpu]
+        devices = [device for device in self._devices() if device.is_gpu == self.placement.on_gpu]
         return ", ".join(device.name for device in devices) or "CPU"
 
     def template(self, name: str | None = None) -> str | None:
@@ -130,8 +140,23 @@ class LlamaModel:
         """Bytes free where the KV cache will lie: on the GPUs if layers lie there, else in main memory, beside all
         weights."""
         if self.placement.on_gpu:
-            return sum(device.free for device in library.devices() if device.is_gpu)
+            return sum(device.free for device in self._devices() if device.is_gpu)
         return max(memory.free_host_memory() - self.mapped_bytes, 0)
+
+    @property
+    def kv_place(self) -> str:
+        """Where the KV cache lies."""
+        place = self.log.kv_place()
+        return self._remote.named(place) if self._remote else place
+
+    @property
+    def on_own_gpu(self) -> bool:
+        """Whether this machine has a GPU, and layers lie on it or on other machines."""
+        return self.placement.on_gpu and bool(library.own_gpus())
+
+    def _devices(self) -> list[Device]:
+        """Workers first, as llama.cpp has them."""
+        return [*(library.devices_elsewhere() if self._remote else ()), *library.devices()]
 
     def _metadata(self, key: str) -> str | None:
         """A value of the GGUF's header as text, an array as "[1, 2, …]"."""

@@ -60,8 +60,10 @@ def check(spec: EngineSpec) -> None:
     for flag in _given(spec, NOT_DETERMINISTIC):
         if spec.deterministic:
             raise LoadError(f"--deterministic chooses the KV cache's types and attention itself. Leave out {flag}.")
+    if spec.rpc_insecure_network and not spec.rpc:
+        raise LoadError("--rpc-insecure-network is about workers, and none is named (--rpc). Leave it out.")
     if spec.tensor_split is not None and not any(_shares(spec)):
-        raise LoadError(f"--tensor-split {spec.tensor_split} leaves nothing for any GPU.")
+        raise LoadError(f"--tensor-split {spec.tensor_split} leaves nothing for any device.")
 
 
 def model_parameters(spec: EngineSpec, uses_gpu: bool) -> Any:
@@ -74,15 +76,20 @@ def model_parameters(spec: EngineSpec, uses_gpu: bool) -> Any:
     for flag in _given(spec, FOR_GPUS):
         if not uses_gpu:
             raise LoadError(f"{flag} is for GPUs, and llama.cpp uses none here. Leave it out.")
-    gpus = sum(device.is_gpu for device in library.devices())
+    own, remote = library.own_gpus(), library.remote_devices()
+    if remote and not spec.rpc:  # a draft model, beside one that has its layers there
+        made.own_gpus = (ctypes.c_void_p * (len(own) + 1))(*own)  # ends with a null; kept as an attribute of Python's
+        made.devices = ctypes.addressof(made.own_gpus)
+    gpus = sum(device.is_gpu for device in library.devices()) + (len(remote) if spec.rpc else 0)
     if spec.main_gpu >= max(gpus, 1):
         raise LoadError(f"--main-gpu {spec.main_gpu}: there are {gpus} GPUs, counted from 0.")
     made.main_gpu = spec.main_gpu
     made.split_mode = SPLIT_MODES[spec.split_mode]
     if spec.tensor_split is not None:
         shares = _shares(spec)
+        of = "devices, first the workers'" if spec.rpc else "GPUs"
         if len(shares) > gpus:
-            raise LoadError(f"--tensor-split {spec.tensor_split} is for {len(shares)} GPUs, and there are {gpus}.")
+            raise LoadError(f"--tensor-split {spec.tensor_split} is for {len(shares)} {of}, and there are {gpus}.")
         made.tensor_split = (ctypes.c_float * lib.llama_max_devices())(*shares)
     overrides = _overrides(spec)
     if overrides:

@@ -54,7 +54,7 @@ class Projector:
         model.log.begin_attempt()
         library.capture_media_log(mtmd)
         parameters = mtmd.mtmd_context_params_default()
-        parameters.use_gpu = model.placement.on_gpu
+        parameters.use_gpu = model.on_own_gpu
         parameters.n_threads = spec.threads or memory.physical_cores()
         parameters.print_timings = False
         parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO
