@@ -12,7 +12,6 @@ import pytest
 from asking import Told, ask
 from running import RunningServer
 
-from bench.quantized_models import quantize
 from nitro.config import ServeConfig
 from nitro.gguf import header
 
@@ -53,10 +52,9 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def server(smollm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """The embedded model, in a type of which llama.cpp multiplies many rows at once: in half of the time."""
-    file = quantize(smollm, tmp_path_factory.mktemp("quick") / "smollm.gguf", "Q4_0")
-    with RunningServer(ServeConfig(engine="llama", model=str(file), port=0, context=1024, parallel=AT_ONCE)) as server:
+def server(quick_smollm: Path) -> Iterator[RunningServer]:
+    config = ServeConfig(engine="llama", model=str(quick_smollm), port=0, context=1024, parallel=AT_ONCE)
+    with RunningServer(config) as server:
         yield server.ready()
 
 

@@ -1,5 +1,5 @@
 """The servers that clients meet: a model that says what its prompt tells it to, and the embedded one on both engines.
-On llama.cpp it sees colours: a projector gives it its own rows of their names.
+On MLX NumPy multiplies (quick_mlx.py). On llama.cpp it sees colours: a projector gives it its own rows of their names.
 
 They are strict, unless a client says otherwise: whatever it sends has an effect, or its program fails. They record what
 they are asked, and test_traffic.py sends it again.
@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 from asking import SAYING, TEMPLATE
+from msgspec.structs import replace
 from pictures import sound
 from projectors import COLOURS, SIDE, picture, write_oracle
 from real_models import write_texts
 from running import RunningServer
 
 from nitro.config import ServeConfig
+from nitro.engines.types import EngineSpec
 from nitro.gguf import header
 
 SERVERS = {
@@ -29,6 +31,13 @@ SERVERS = {
 }
 
 
+class OnQuickMlx(ServeConfig):
+    """The server knows of "mlx", and so the embedded model keeps its name, its sampling and its system message."""
+
+    def engine_spec(self, model: str, projector: str | None = None) -> EngineSpec:
+        return replace(ServeConfig.engine_spec(self, model, projector), engine="quick_mlx:QuickMlx")
+
+
 @pytest.fixture(scope="session")
 def running() -> dict[tuple[str, bool], RunningServer]:
     """Those that were started so far, by name and whether they are strict."""
@@ -37,7 +46,9 @@ def running() -> dict[tuple[str, bool], RunningServer]:
 
 @pytest.fixture(scope="session")
 def servers(
-    tmp_path_factory: pytest.TempPathFactory, smollm: Path, running: dict[tuple[str, bool], RunningServer]
+    tmp_path_factory: pytest.TempPathFactory,
+    smollm: Path,
+    running: dict[tuple[str, bool], RunningServer],
 ) -> Iterator[Callable[[str, bool], RunningServer]]:
     """Each is started when it is first asked for."""
     folder = tmp_path_factory.mktemp("servers")
@@ -49,7 +60,8 @@ def servers(
         def get(name: str, strict: bool) -> RunningServer:
             if (name, strict) not in running:
                 record = folder / "records" / f"{name}-{strict}"
-                config = ServeConfig(port=0, strict=strict, record=record, **SERVERS[name], **files.get(name, {}))
+                make = OnQuickMlx if name == "mlx" else ServeConfig
+                config = make(port=0, strict=strict, record=record, **SERVERS[name], **files.get(name, {}))
                 running[name, strict] = stack.enter_context(RunningServer(config)).ready()
             return running[name, strict]
 
