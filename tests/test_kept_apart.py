@@ -147,9 +147,7 @@ def test_what_requests_name(kept: Server) -> None:
         assert kept.call("bob", route, body).status_code == status, (route, body)
         assert kept.call("alice", route, body).status_code == 200, (route, body)
     mixed = f"/v1/conversations/{bob['conversation_id']}/items/{alice['item_id']}"
-    assert (
-        kept.call("bob", f"GET {mixed}").status_code == 404
-    )
+    assert kept.call("bob", f"GET {mixed}").status_code == 404
 
 
 def test_lists_have_ones_own(kept: Server) -> None:
