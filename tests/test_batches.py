@@ -327,8 +327,9 @@ def test_lines_of_a_model_and_a_prefix_come_together(serve, tmp_path):
 
 def test_metrics(serve, gate, tmp_path):
     """Lines wait, run, and are done; then nothing is left but the files."""
-    server = serve(engine="runners:GatedRunner", model=gate.path, state=tmp_path, parallel=1).ready()
+    server = serve(engine="runners:GatedRunner", model=gate.path, state=tmp_path, parallel=1)
     gate.accept()
+    server.ready()
 
     def figures() -> dict[str, float]:
         lines = httpx.get(f"{server.url}/metrics").text.splitlines()

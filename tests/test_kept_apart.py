@@ -41,6 +41,9 @@ KEPT: dict[str, Any] = {
     "DELETE /v1/conversations/{conversation_id}": None,
     "GET /v1/batches/{batch_id}": None,
     "POST /v1/batches/{batch_id}/cancel": {},
+    "POST /v1/uploads/{upload_id}/parts": {},
+    "POST /v1/uploads/{upload_id}/complete": {"part_ids": ["part_none"]},
+    "POST /v1/uploads/{upload_id}/cancel": {},
     "GET /v1/files/{file_id}": None,
     "GET /v1/files/{file_id}/content": None,
     "DELETE /v1/files/{file_id}": None,
@@ -77,7 +80,9 @@ class Server:
         done = lambda route: self.made(name, route)["status"] == "completed"  # noqa: E731
         until(lambda: done(f"GET /v1/batches/{batch['id']}") and done(f"GET /v1/responses/{response['id']}"))
         ids = {"response_id": response["id"], "conversation_id": talk["id"], "item_id": listed["data"][0]["id"]}
-        return {**ids, "file_id": file["id"], "batch_id": batch["id"]}
+        about = {"bytes": 3, "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
+        upload = self.made(name, "POST /v1/uploads", about)
+        return {**ids, "file_id": file["id"], "batch_id": batch["id"], "upload_id": upload["id"]}
 
 
 def write(path: Path, secrets: dict[str, str], **rights: Any) -> None:
@@ -124,7 +129,7 @@ def test_another_key_finds_nothing(kept: Server) -> None:
             if route.startswith("GET"):
                 assert kept.call(name, route.format(**things), body).status_code == 200, (name, route)
     for route, body in KEPT.items():
-        if not route.startswith("GET"):
+        if not route.startswith("GET") and not route.endswith(("/parts", "/complete")):  # these need more
             assert kept.call("root" if "DELETE" in route else "alice", route.format(**things), body).is_success, route
 
 

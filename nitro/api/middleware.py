@@ -46,7 +46,7 @@ class RequestMiddleware:
         recorder: Recorder | None = None,
         larger: Mapping[str, tuple[int, str]] | None = None,
     ):
-        """`max_body` is in bytes; `larger`: of some paths, with the option that sets it. `recorder`: of what the guard
+        """`max_body` is in bytes; `larger`: of some routes, with what to raise for more. `recorder`: of what the guard
         lets in."""
         self.inner: ASGIApp = Recording(app, recorder) if recorder else app
         self._guard = guard
@@ -82,7 +82,7 @@ class RequestMiddleware:
         added = [(b"x-request-id", request_id.encode()), *self._guard.cors(method, headers, caller.scheme).items()]
         if form.id_header:
             added.append((form.id_header, request_id.encode()))
-        body = _Body(receive, headers, *self._larger.get(path, self._max_body))
+        body = _Body(receive, headers, *self._larger.get(route, self._max_body))
         account: Account | None = None
 
         async def send_with_headers(message: Message) -> None:
