@@ -23,6 +23,7 @@ from nitro.bench.stats import Ratio, turns
 
 CLIENTS = 8
 TOKENS = 100
+WORDS = 20  # short prompts: while a long one is read, there is little to tell
 ENDED = "the stream of the server has ended"
 
 
@@ -59,7 +60,7 @@ def follow(port: int) -> None:
 async def turn(server: processes.Server, prompts: Prompts) -> tuple[float, float]:
     """Tokens per second of all clients together, and the CPU time of the server's process, in ms a second."""
     before = processes.cpu_seconds(server.pid)
-    result = await independent(CLIENTS, TOKENS)(server.endpoint, prompts)
+    result = await independent(CLIENTS, TOKENS, WORDS)(server.endpoint, prompts)
     return result.tokens / result.seconds, 1000 * (processes.cpu_seconds(server.pid) - before) / result.seconds
 
 
