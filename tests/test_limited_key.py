@@ -66,14 +66,15 @@ def test_the_first_nitro_tells_of_no_model_that_is_not_theirs(asked: Server) -> 
 )
 def test_a_model_stays_loaded_for_the_others(asked: Server, route: str, body: dict[str, Any]) -> None:
     """A key that is no administrator's has it neither unloaded nor kept."""
-    before = asked.made("root", "GET /api/ps")["models"][0]["expires_at"]
+    for_ever = lambda: asked.made("root", "GET /api/ps")["models"][0]["expires_at"] > "2200"  # noqa: E731
+    assert for_ever()
     reply = asked.call("alice", route, {**body, "keep_alive": 3600})
     assert reply.status_code == 200, reply.text
-    assert asked.made("root", "GET /api/ps")["models"][0]["expires_at"] == before
+    assert for_ever()
     if "messages" not in body or body["messages"]:
         assert "keep_alive" in reply.headers["x-nitro-ignored"]
         assert asked.call("alice", route, {**body, "keep_alive": 0}).status_code == 200
-        assert asked.made("root", "GET /api/ps")["models"]
+        assert for_ever()
     else:
         assert asked.call("alice", route, {**body, "keep_alive": 0}).status_code == 403
 
