@@ -32,6 +32,7 @@ from nitro.api.responses.memory import Memory
 from nitro.api.responses.renderer import ResponsesRenderer
 from nitro.api.transport import reply_headers
 from nitro.api.transport.forwarded import Proxies
+from nitro.batches.batch_metrics import BatchMetrics
 from nitro.config import ServeConfig
 from nitro.engines.client.engine import Engine
 from nitro.engines.prefix_files.folder import PrefixFolder
@@ -121,6 +122,9 @@ class Server:
         files = FileStore(folder, config.state_days, config.files_size * 2**30) if keeps else None
         queue = (config.parallel, config.max_queue)
         self.batches = serving.make(files, self.models, *queue, max_body) if files else None
+        filed = BatchMetrics(self.batches) if self.batches else None
+        if filed:
+            metrics.add(filed.families)
         self.recorder = recorder.make(config.record, config.record_size, config.record_files, config.api_key)
         app = make_app(
             self.models,
@@ -136,7 +140,7 @@ class Server:
             self.live,
             self.keys,
             prefixes,
-            Filing(self.batches, config.max_file * 2**20),
+            Filing(self.batches, config.max_file * 2**20, filed),
             self._drain,
         )
         self._line_requests = LineRequests(app.inner, self.keys)

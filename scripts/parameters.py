@@ -19,6 +19,7 @@ from nitro.api.anthropic import requests as anthropic
 from nitro.api.audio import requests as audio
 from nitro.api.batches.bodies import BatchBody
 from nitro.api.body_rewriting import structs_in
+from nitro.api.files.part_bodies import CompleteBody, UploadBody
 from nitro.api.files.schema import UploadForm
 from nitro.api.llama_server import requests as llama_server
 from nitro.api.names import Harmless, Known, Mapped, Opened, Refused
@@ -127,7 +128,12 @@ PROTOCOLS: list[Protocol] = [
     Protocol("Conversations", {"POST /v1/conversations": ConversationBody}),
     Protocol(
         "Files and batches",
-        {"POST /v1/files": UploadForm, "POST /v1/batches": BatchBody},
+        {
+            "POST /v1/files": UploadForm,
+            "POST /v1/batches": BatchBody,
+            "POST /v1/uploads": UploadBody,
+            "POST /v1/uploads/{upload_id}/complete": CompleteBody,
+        },
         about="`POST /v1/files` is a form (`multipart/form-data`): see [batches](batches.md).",
     ),
     Protocol(

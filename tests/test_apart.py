@@ -1,5 +1,8 @@
 """What may take too long is done in a process apart, which ends alone: the engine goes on, and so do all others."""
 
+import os
+import resource
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,12 +20,15 @@ from nitro.engines.constraints.grammar_errors import CompileCancelled, GrammarEr
 from nitro.engines.options import EngineOptions
 from nitro.engines.types import Constraint, EngineSpec, ModelInfo, Place, Schema
 from nitro.engines.worker.apart import processes as module
+from nitro.engines.worker.apart import warming
 from nitro.engines.worker.apart.apart import Apart
 from nitro.engines.worker.apart.constraints import ConstraintCompiler
 from nitro.engines.worker.apart.processes import Processes
 from nitro.engines.worker.apart.questions import Encode, Encoded, Limits
 from nitro.engines.worker.apart.tokenizer import HERE, GuardedTokenizer
+from nitro.engines.worker.apart.warming import Warming
 from nitro.engines.worker.jobs import Abandoned, NoHelp, TooMuch
+from nitro.system.spawn import Spawned
 
 LIMITS = Limits("tokenize", 0.3, 256)
 ENOUGH = Limits("tokenize", CEILING, 256)
@@ -234,6 +240,105 @@ def test_a_recipe_makes_the_same_tokenizer(model: Path, engine: str) -> None:
     finally:
         apart.processes.close()
         runner.close()
+
+
+# Before anybody asks
+
+
+class Switch:
+    """Whether the engine is busy, as it is asked."""
+
+    def __init__(self, *answers: bool):
+        self.answers = list(answers)
+        self.asked = threading.Event()
+
+    def __call__(self) -> bool:
+        self.asked.set()
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def warm(apart: Apart, monkeypatch: pytest.MonkeyPatch, busy: Switch) -> None:
+    monkeypatch.setattr(warming, "QUIET", 0.0)
+    Warming(apart.processes, busy).run()
+
+
+def test_one_is_ready_before_it_is_needed(apart: Apart, monkeypatch: pytest.MonkeyPatch) -> None:
+    warm(apart, monkeypatch, Switch(False))
+    (begun,) = pids(apart.processes)
+    compiler = ConstraintCompiler(*slow(), apart)
+    assert compiler.compile(CHOICE, lambda: True)[1] == [] and pids(apart.processes) == [begun]
+    warm(apart, monkeypatch, Switch(False))  # there was one: nothing more is begun
+    assert pids(apart.processes) == [begun]
+
+
+def test_it_gives_way_to_a_request_and_is_tried_again(apart: Apart, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    spawn = module.spawn
+
+    def noted(*arguments: str) -> Spawned:
+        spawned = spawn(*arguments)
+        begun.append(spawned.process.pid)
+        return spawned
+
+    monkeypatch.setattr(module, "spawn", noted)
+    warm(apart, monkeypatch, Switch(True, False))
+    first, second = begun
+    assert pids(apart.processes) == [second]
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+def test_nothing_begins_while_the_engine_is_busy(apart: Apart, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warming, "QUIET", CEILING)
+    monkeypatch.setattr(warming, "LOOK", 0.001)
+    busy = Switch(True)
+    thread = threading.Thread(target=Warming(apart.processes, busy).run, daemon=True)
+    thread.start()
+    assert busy.asked.wait(CEILING) and not apart.processes.began
+    encoded(apart.processes, "a")  # somebody's question has begun one
+    monkeypatch.setattr(warming, "QUIET", 0.0)
+    thread.join(CEILING)
+    assert not thread.is_alive() and len(pids(apart.processes)) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
+def test_one_that_gets_no_memory_to_begin_is_told_of_with_the_limit(
+    apart: Apart, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spawn = module.spawn
+
+    def held(*arguments: str) -> Spawned:
+        spawned = spawn(*arguments)
+        resource.prlimit(spawned.process.pid, resource.RLIMIT_AS, (2**20, 2**20))
+        return spawned
+
+    monkeypatch.setattr(module, "spawn", held)
+    monkeypatch.setattr(module.memory_bound, "inherited", lambda: "RLIMIT_AS of 1 MiB")
+    with pytest.raises(NoHelp, match=r"did not begin \(.+\): RLIMIT_AS of 1 MiB may be too little for one\."):
+        encoded(apart.processes, "a")
+    warm(apart, monkeypatch, Switch(False))
+    assert not pids(apart.processes)
+
+
+def test_without_a_thread_to_be_had_all_goes_on(apart: Apart, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under a limit of memory that a thread's stack exceeds."""
+
+    def none(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none)
+        Warming(apart.processes, Switch(False)).start()
+        encoded(apart.processes, "a")
+        assert apart.processes._timer is None
+    encoded(apart.processes, "a")
+    assert apart.processes._timer
+
+
+def test_what_limits_children_begin_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = {resource.RLIMIT_AS: 2**30, resource.RLIMIT_DATA: resource.RLIM_INFINITY}
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (limits[kind], resource.RLIM_INFINITY))
+    assert module.memory_bound.inherited() == "RLIMIT_AS of 1024 MiB"
 
 
 # In a server

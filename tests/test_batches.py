@@ -5,9 +5,10 @@ import json
 import time
 from typing import Any
 
+import httpx
 import openai
 import pytest
-from running import CEILING, RunningServer
+from running import CEILING, RunningServer, until
 
 from nitro.batches import line_form, prefix_key
 
@@ -322,6 +323,33 @@ def test_lines_of_a_model_and_a_prefix_come_together(serve, tmp_path):
         for usage in (each["response"]["body"]["usage"] for each in found.values())
     ]
     assert sum(count > 150 for count in computed) <= 3, computed
+
+
+def test_metrics(serve, gate, tmp_path):
+    """Lines wait, run, and are done; then nothing is left but the files."""
+    server = serve(engine="runners:GatedRunner", model=gate.path, state=tmp_path, parallel=1)
+    gate.accept()
+    server.ready()
+
+    def figures() -> dict[str, float]:
+        lines = httpx.get(f"{server.url}/metrics").text.splitlines()
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line.startswith("nitro_")}
+
+    none = figures()
+    assert none["nitro_batches_open"] == none["nitro_files"] == none["nitro_file_bytes"] == 0
+    client = server.client()
+    batch = begin(client, [line(str(n)) for n in range(5)])
+    gate.wait_inside()
+    until(lambda: figures()['nitro_batch_lines{state="running"}'] == 2)  # one has the slot, one waits for it
+    held = figures()
+    assert held["nitro_batches_open"] == held["nitro_files"] == 1
+    assert held['nitro_batch_lines{state="waiting"}'] == 3 and held['nitro_batch_lines{state="done"}'] == 0
+    gate.open()
+    done = ended(client, batch.id)
+    after = figures()
+    assert after["nitro_batches_open"] == after['nitro_batch_lines{state="done"}'] == 0 and after["nitro_files"] == 2
+    sizes = [client.files.retrieve(id).bytes for id in (done.input_file_id, done.output_file_id)]
+    assert after["nitro_file_bytes"] == sum(sizes)
 
 
 def test_a_key_sees_its_own(serve, tmp_path):

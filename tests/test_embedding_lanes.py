@@ -12,35 +12,44 @@ from nitro.engines.scheduling.embedding_queue import Piece
 from nitro.engines.types import EmbeddingInfo, EngineSpec
 from nitro.engines.worker.embeddings import Embeddings, EmbeddingTask
 
+VECTOR = bytes([0, 0, 128, 63]) * 4
 LONGEST = 100  # tokens of an input that a lane takes while the other one computes
 
 
 class Lanes:
-    """Two lanes, which are done in turn. The one at `fault` raises instead, counted from 0."""
+    """Two lanes, which are done in turn. The one at `fault` raises instead, counted from 0; and whatever has the token
+    `bad`."""
 
-    def __init__(self, fault: int | None = None):
+    def __init__(self, fault: int | None = None, bad: int = -1):
         self.info = SimpleNamespace(
             embedding=EmbeddingInfo(4, "mean", 512, step_tokens=40, step_inputs=8, lanes=2), rerank=None
         )
         self.tokenizer = FakeEncoder(EngineSpec("fake", "")).tokenizer
         self.given: list[list[int]] = []  # lengths of the sequences of each lane's work
         self._fault = fault
+        self._bad = bad
+
+    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+        """Of lanes that have nothing to do."""
+        if any(self._bad in tokens for tokens in sequences):
+            raise RuntimeError("no such token, says the test")
+        return [VECTOR for _ in sequences]
 
     def embed_in_lanes(self, sequences: list[list[int]], found: Found, more: More) -> None:
         work = [list(enumerate(sequences))[lane::2] for lane in range(2)]
         count = len(sequences)
         for turn, lane in enumerate(iter(lambda: work and work.pop(0), [])):
             self.given.append([len(tokens) for _, tokens in lane])
-            if turn == self._fault:
+            if turn == self._fault or any(self._bad in tokens for _, tokens in lane):
                 raise RuntimeError("no such lane, says the test")
-            found({place: bytes([0, 0, 128, 63]) * 4 for place, _ in lane})
+            found({place: VECTOR for place, _ in lane})
             if following := more(20, LONGEST):
                 work.append(list(enumerate(following, count)))
                 count += len(following)
 
 
-def queue(embeddings: Embeddings, id: int, *lengths: int) -> None:
-    pieces = [Piece(id, place, [1] * length) for place, length in enumerate(lengths)]
+def queue(embeddings: Embeddings, id: int, *lengths: int, token: int = 1) -> None:
+    pieces = [Piece(id, place, [token] * length) for place, length in enumerate(lengths)]
     embeddings.add(EmbeddingTask(id, pieces, [1] * len(pieces), None))
 
 
@@ -84,14 +93,34 @@ def test_a_long_input_waits_for_all_lanes_and_nobody_overtakes_it() -> None:
     assert runner.given == [[20], [20], [LONGEST + 1], [20]]
 
 
-def test_a_fault_ends_the_requests_that_were_under_way() -> None:
+def test_a_fault_ends_the_request_whose_it_is() -> None:
+    """Those beside it are computed again, alone; and so is what it was no fault of."""
+    embeddings = Embeddings(Lanes(bad=7))  # type: ignore[arg-type]
+    for id, token in ((1, 1), (2, 7), (3, 1)):
+        queue(embeddings, id, 20, 20, token=token)
+    told = set()
+    while embeddings.busy:
+        told.update(Step(embeddings).told)
+    assert told == {("found", 1), ("failed", 2), ("found", 3)}
+    queue(embeddings, 1, 20)
+    queue(embeddings, 2, 20, token=7)
+    queue(embeddings, 3, 20)
+    step = Step(embeddings)
+    assert step.told == [("found", 1), ("failed", 2), ("found", 3)] and not embeddings.busy
+    assert step.marked[-2:] == [{2}, {3}]
+
+
+def test_a_fault_of_nobody_s_ends_nothing() -> None:
     embeddings = Embeddings(Lanes(fault=1))  # type: ignore[arg-type]
     for id in (1, 2, 3):
         queue(embeddings, id, 20)
-    queue(embeddings, 4, 20, 20)
-    step = Step(embeddings)
-    assert step.told == [("found", 1), ("failed", 2), ("failed", 3)] and embeddings.waiting == 2
-    assert Step(embeddings).told == [("found", 4), ("failed", 4)]
+    assert Step(embeddings).told == [("found", 1), ("found", 2), ("found", 3)] and not embeddings.busy
+
+
+def test_a_fault_while_one_is_under_way_is_its_own() -> None:
+    embeddings = Embeddings(Lanes(fault=0))  # type: ignore[arg-type]
+    queue(embeddings, 1, 20)
+    assert Step(embeddings).told == [("failed", 1)] and not embeddings.busy
 
 
 def test_a_fault_of_who_is_told_is_no_fault_of_the_inputs() -> None:

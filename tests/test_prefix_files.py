@@ -345,6 +345,21 @@ def test_a_file_that_is_replaced_while_it_is_read_is_noticed(tmp_path: Path) -> 
     assert weights(file, tmp_path).known() is None
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("engine_memory", "4G"),
+        ("compile_seconds", 1.0),
+        ("compile_memory", 64),
+        ("tokenize_memory", 64),
+        ("mlock", True),
+    ],
+)
+def test_a_limit_changes_nothing_of_what_is_computed(name: str, value: object) -> None:
+    plain, limited = (EngineSpec(engine="llama", model="a.gguf", **more) for more in ({}, {name: value}))
+    assert identity.of(plain, ["llama.cpp 1"], "w") == identity.of(limited, ["llama.cpp 1"], "w")
+
+
 def test_whatever_may_change_what_is_computed_makes_another_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = EngineSpec(engine="llama", model="a.gguf")
 

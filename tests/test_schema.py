@@ -140,6 +140,13 @@ SENT: dict[str, dict[str, Any]] = {
     "/api/generate": SHORT,
     **{path: {"file": sound(), "max_tokens": "2"} for path in SPEAK},
     "/v1/files": {"file": b"{}", "purpose": "batch"},
+    "/v1/uploads": {
+        "bytes": 9,
+        "filename": "a",
+        "mime_type": "text/plain",
+        "purpose": "batch",
+        "expires_after": None,
+    },
     "/v1/responses": ITEMS,
     "/v1/responses/input_tokens": ITEMS,
 }

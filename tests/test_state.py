@@ -19,6 +19,7 @@ from nitro.api.responses.memory import Remembered
 from nitro.errors import StateError
 from nitro.service.events import Started
 from nitro.state import conversations, items, recovery, responses, store
+from nitro.state.conversations import NewConversation
 from nitro.state.database import Database
 from nitro.state.owners import Owners
 from nitro.state.responses import NewResponse, NotThere
@@ -117,7 +118,7 @@ def test_what_is_too_much_is_deleted_oldest_first(db):
 
 
 def test_a_conversation_that_has_changed_meanwhile(db):
-    db.write(lambda db: conversations.create(db, "c", 0, b"{}", []))
+    db.write(lambda db: conversations.create(db, NewConversation("c", 0, b"{}")))
     changes, _ = db.read(lambda db: conversations.of(db, "c"))
     db.write(lambda db: conversations.add(db, "c", [Raw(b'{"id": "x"}')]))
     with pytest.raises(conversations.Busy):

@@ -109,8 +109,37 @@ def test_one_that_reads_late_gets_all_of_it(serve, ask: Ask) -> None:
     assert sum(len(each["tokens"]) for each in scored) == LONG["max_tokens"]
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_a_whole_reply_over_tls_that_is_read_late(serve, tmp_path: Path, last: bool) -> None:
+    """It waits in pieces behind what TLS holds, and all of it comes, in order; also where the connection ends with it,
+    or another request waits behind it, or the server's patience with silent connections is over."""
+    pair = certificates.make(tmp_path, "nitro")
+    server = serve(context=2**14, parallel=2, tls_cert=pair.cert, tls_key=pair.key).ready()
+    body = json.dumps(LONG).encode()
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n%b\r\n"
+    with connected(server) as sock:
+        first = b"" if last else head % (len(body), b"") + body
+        sock.sendall(first + head % (len(body), b"Connection: close\r\n") + body)
+        said(server, "/s")
+
+        async def waits() -> int:
+            (protocol,) = server.server._http.server_state.connections
+            if last:
+                protocol.timeout_keep_alive_handler()  # it closes no sooner than what waits is written
+            return protocol.unread
+
+        while not server.run(waits()):
+            pass
+        got = rest_of(sock)
+    replies = [reply.partition(b"\r\n\r\n") for reply in got.split(b"HTTP/1.1 200 OK\r\n")[1:]]
+    assert len(replies) == (1 if last else 2)
+    for reply_head, _, whole in replies:
+        assert b"content-length: %d\r\n" % len(whole) in reply_head
+        assert len(json.loads(whole)["choices"][0]["logprobs"]["tokens"]) == LONG["max_tokens"]
+
+
 @pytest.mark.parametrize(
-    ("stream", "way"), [(True, "tcp"), (True, "tls"), (True, "unix"), (False, "tcp"), (False, "unix")]
+    ("stream", "way"), [(stream, way) for stream in (True, False) for way in ("tcp", "tls", "unix")]
 )
 def test_a_reply_that_nobody_reads_is_given_up(
     serve, ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stream: bool, way: str

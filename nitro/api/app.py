@@ -16,6 +16,7 @@ from nitro.api.audio import routes as audio
 from nitro.api.auth import Guard
 from nitro.api.batches import routes as batches
 from nitro.api.drain import Drain
+from nitro.api.files import in_parts
 from nitro.api.files import routes as files
 from nitro.api.files.filing import Filing
 from nitro.api.first_nitro import routes as first_nitro
@@ -119,6 +120,7 @@ def make_app(
             *records.HANDLERS,
             *cache_deletion.HANDLERS,
             *files.HANDLERS,
+            *in_parts.HANDLERS,
             *batches.HANDLERS,
         ],
         state=State(
@@ -150,5 +152,6 @@ def make_app(
         openapi_config=None,
         logging_config=None,
     )
-    larger = {files.PATH: (filing.max_file + FORM, "--max-file")}
+    part = (in_parts.LARGEST_PART + FORM, "number of parts")
+    larger = {files.PATH: (filing.max_file + FORM, "--max-file"), in_parts.PATH: part}
     return RequestMiddleware(app, guard, metrics, max_body, recorder, larger, drain)

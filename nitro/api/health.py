@@ -6,6 +6,7 @@ from typing import Literal
 from litestar import MediaType, Request, Response, get
 
 from nitro.api.drain import Drain
+from nitro.api.files.filing import Filing
 from nitro.api.openai import schema
 from nitro.api.openai.models import served
 from nitro.models.pool_entry import PoolEntry
@@ -19,6 +20,9 @@ NOT_WELL = ("loading", "restarting", "down", "stalled", "failed")
 async def metrics(request: Request) -> Response[bytes]:
     """For Prometheus."""
     metrics: Metrics = request.app.state.metrics
+    filing: Filing = request.app.state.filing
+    if filing.metrics:
+        await filing.metrics.look()
     return Response(metrics.text(), media_type=CONTENT_TYPE)
 
 

@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from nitro.api import reply_writer
 from nitro.api.connections import Connections, ConnectionState
 from nitro.api.reply_writer import ReplyWriter
+from nitro.api.transport.backlog import ROOM, Backlog
 from nitro.api.transport.reply_headers import POLICY
 from nitro.errors import ApiError, one_line
 
@@ -55,17 +56,24 @@ class HttpProtocol(HttpToolsProtocol):
         self._ignoring = False  # nothing more is parsed
         self._discarded = 0  # bytes received in vain
         self._answered: RequestResponseCycle | None = None  # the one that is replied to; `cycle` may wait behind it
+        self._backlog: Backlog | None = None  # of a connection with TLS
+        self._ended = False  # nothing comes behind what waits there
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection; close it, or another one, if there are too many."""
         super().connection_made(transport)
         _hold_little(transport)
+        self.write: Callable[[bytes], None] = transport.write
+        if self.scheme == "https":
+            transport.set_write_buffer_limits(ROOM)
+            self._backlog = Backlog(transport.write, lambda: self.flow.write_paused)
+            self.write = self._backlog.write
         self._connections.remove(self._stands_for)
         self._stands_for = None
         evicted = self._connections.add(self)
         if evicted is self:
             self._write_error(ApiError(503, "The server has no connection left.", type="server_error", retry_after=1))
-            self.transport.close()
+            self._close()
         elif evicted is not None:
             evicted.transport.abort()
 
@@ -92,8 +100,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     @property
     def unread(self) -> int:
-        """Bytes that wait until the client reads; 0 while a reply goes on that adds to them. What TLS has encrypted is
-        not seen; to close, TLS has a time of its own."""
+        """Bytes that wait until the client reads; 0 while a reply goes on that adds to them. The last that TLS has
+        encrypted, less than 2 ROOM, are not seen; to close, TLS has a time of its own."""
         if self._connections.state(self) is ConnectionState.BUSY and not self.flow.write_paused:
             return 0
         return self._written
@@ -101,10 +109,11 @@ class HttpProtocol(HttpToolsProtocol):
     @property
     def _written(self) -> int:
         """Bytes of replies that are not sent yet."""
+        waiting = self._backlog.size if self._backlog else 0
         try:
-            return self.transport.get_write_buffer_size()
+            return waiting + self.transport.get_write_buffer_size()
         except AttributeError:  # asyncio's TLS, once it was told twice to close
-            return 0
+            return waiting
 
     def does_not_read(self, how: str) -> None:
         """End the connection of a client that reads too little, and with it what is done for that client alone."""
@@ -224,7 +233,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._receiving = False
         super().on_message_complete()
         if self._closing:
-            self.transport.close()
+            self._close()
 
     # Replying
 
@@ -239,7 +248,11 @@ class HttpProtocol(HttpToolsProtocol):
         """The client has read most of what it was sent."""
         super().resume_writing()
         self._connections.has_read(self)
-        if self._answered:
+        if self._backlog:
+            self._backlog.go_on()
+            if self._ended and not self._backlog.size:
+                self._close()
+        if self._answered and not self.flow.write_paused:
             reply_writer.of(self._answered.scope).on_room()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -255,22 +268,34 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return  # asyncio's transport of TLS must not be closed twice: it would forget what it closes
         if not self._receiving:
-            return self.transport.close()
+            return self._close()
         self._closing = True
         self.pipeline.clear()
         if self.transport.can_write_eof():  # TLS cannot say that it is half closed; the reply's head tells its length
             self.transport.write_eof()
         self._update_state()
 
+    def _close(self) -> None:
+        """Once what waits is written."""
+        if self._backlog and self._backlog.size:
+            self._ended = self._ignoring = True
+        elif not self.transport.is_closing():
+            self.transport.close()
+
     def shutdown(self) -> None:
         """The server stops: close when the reply that is under way has ended."""
-        if not self.transport.is_closing():
+        if self._backlog and self._backlog.size and self.cycle.response_complete:
+            self._close()
+        elif not self.transport.is_closing():
             super().shutdown()
         self._leave()
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing has come for so long that the client has gone."""
-        super().timeout_keep_alive_handler()
+        if self._backlog and self._backlog.size:
+            self._close()
+        else:
+            super().timeout_keep_alive_handler()
         self._leave()
 
     def _leave(self) -> None:
@@ -306,7 +331,7 @@ class HttpProtocol(HttpToolsProtocol):
             (b"retry-after", b"%d" % error.retry_after) if error.retry_after else (b"x-should-retry", b"false"),
         ]
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-        self.transport.write(STATUS_LINE[error.status] + lines + b"\r\n" + body)
+        self.write(STATUS_LINE[error.status] + lines + b"\r\n" + body)
 
     def _update_state(self) -> None:
         """Report the current state to `connections`."""
@@ -331,7 +356,7 @@ class _ReplyTransport:
         self._held: list[bytes] | None = None
         self._end = protocol.end
         self.hold_back = protocol.hold_back
-        self._write = protocol.transport.write
+        self._write = protocol.write
         self.is_closing = protocol.transport.is_closing
 
     def write(self, data: bytes) -> None:

@@ -50,7 +50,7 @@ class RequestMiddleware:
         larger: Mapping[str, tuple[int, str]] | None = None,
         drain: Drain | None = None,
     ):
-        """`max_body` is in bytes; `larger`: of some paths, with the option that sets it. `recorder`: of what the guard
+        """`max_body` is in bytes; `larger`: of some routes, with what to raise for more. `recorder`: of what the guard
         lets in. `drain`: tells whether the server ends."""
         self.inner: ASGIApp = Recording(app, recorder) if recorder else app
         self._guard = guard
@@ -88,7 +88,7 @@ class RequestMiddleware:
         added = [(b"x-request-id", request_id.encode()), *self._guard.cors(method, headers, caller.scheme).items()]
         if form.id_header:
             added.append((form.id_header, request_id.encode()))
-        body = _Body(receive, headers, *self._larger.get(path, self._max_body))
+        body = _Body(receive, headers, *self._larger.get(route, self._max_body))
         account: Account | None = None
 
         async def send_with_headers(message: Message) -> None:

@@ -35,7 +35,6 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     ("/audio", "that route for audio", "POST /v1/audio/transcriptions and /v1/audio/translations are here."),
     ("/images", "images", NOT_YET),
     ("/moderations", "moderation", NOT_YET),
-    ("/uploads", "uploads in parts", "POST /v1/files takes a file as a whole."),
     ("/fine_tuning", "fine-tuning", NOT_YET),
     ("/vector_stores", "vector stores", NOT_YET),
     ("/assistants", "the Assistants API", f"Use {CHAT}."),

@@ -16,7 +16,7 @@ _ANSWERS = (
     "/api/(chat|generate|embed|embeddings|show)",
     "/inferences/(llamacpp|server)/(chat_completion|embedding|modelstatus)",
 )
-_OWN = ("/v1/(responses|conversations|files|batches)(/.*)?",)  # ids that nobody can guess, and lists of one's own
+_OWN = ("/v1/(responses|conversations|files|batches|uploads)(/.*)?",)  # what others have kept is not there
 _TELLS = (
     "/",
     "/page/.*",

@@ -78,6 +78,11 @@ class Batches:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
+    @property
+    def lines_under_way(self) -> int:
+        """Lines that are being answered here."""
+        return sum(len(run.under_way) for run in self._runs.values())
+
     async def add(self, id: str) -> None:
         """Work on a batch that is this server's. Raises StateError."""
         self._take_up(await self.store.read(lambda db: batches.work(db, id)))

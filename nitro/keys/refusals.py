@@ -36,6 +36,12 @@ def per_day(name: str, kind: str, limit: int, wait: float) -> ApiError:
     return ApiError(429, message, type=QUOTA, code=QUOTA, retry_after=max(1, math.ceil(wait)))
 
 
+def gone(name: str) -> ApiError:
+    """401: of what a key began that is computed later."""
+    why = f"The key '{name}', with which this was begun, is not valid any more."
+    return ApiError(401, why, code="invalid_api_key")
+
+
 def expired(name: str) -> ApiError:
     """401."""
     return ApiError(401, f"The API key '{name}' has expired.", code="invalid_api_key")

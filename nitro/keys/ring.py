@@ -38,9 +38,10 @@ class KeyRing:
         return found
 
     def named(self, name: str) -> Account | None:
-        """The account of this name, as long as there is its key."""
+        """The account of this name, as long as its key is there and holds."""
         account = self._accounts.get(name)
-        return account if account and self._by_hash.get(account.key.hash) is account else None
+        is_there = account and self._by_hash.get(account.key.hash) is account and not account.has_expired
+        return account if is_there else None
 
     @property
     def accounts(self) -> list[Account]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from nitro.engines.types import Overflow
 from nitro.models.lease import Lease
 from nitro.models.pool import Pool
-from nitro.service import endings, follower
+from nitro.service import endings, follower, keep_alive
 from nitro.service.asked import Asked
 from nitro.service.disconnects import unless_disconnected
 from nitro.service.intake.lanes import Intake
@@ -118,9 +118,9 @@ class EmbeddingService:
         info = await model.engine.ready()
         loaded = time.monotonic()
         prepared = await self._intake.read_embedding(model.setup(info), raw.reader, body, self._strict, lease.found)
+        prepared = keep_alive.applied(lease, prepared, principal)
         log.ignored = prepared.ignored
         log.fingerprint = model.fingerprint(info)
-        lease.keep_alive(prepared.keep_alive)
         if prepared.unknown_model:
             self._models.note(prepared.unknown_model)
         if not prepared.work.inputs:

@@ -15,13 +15,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
+from nitro.engines.adapters import adapter_set
 from nitro.engines.client.generation import Generation
 from nitro.engines.types import ModelInfo, Output
 from nitro.errors import NitroError, PromptTooLong
+from nitro.keys.refusals import check_model
 from nitro.models.handle import ServedModel
 from nitro.models.lease import Lease
 from nitro.models.pool import Pool
-from nitro.service import endings, follower, ignored_parameters
+from nitro.service import endings, follower, ignored_parameters, keep_alive
 from nitro.service.asked import Asked
 from nitro.service.choices import Choices, OutputSpec
 from nitro.service.delivery import Delivery, Sink
@@ -31,6 +33,7 @@ from nitro.service.failures import as_api_error
 from nitro.service.intake.lanes import Intake
 from nitro.service.intake.messages import OutputOptions, Prepared, Rendered, decode_tools
 from nitro.service.intake.shortened import TRIES, next_share
+from nitro.service.keep_alive import P
 from nitro.service.live.requests import Requests
 from nitro.service.metrics import Metrics
 from nitro.service.renderer import Answer, Renderer
@@ -110,7 +113,7 @@ class GenerationService:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body, principal))
             lease = self._models.lease(known.model, principal.rights)
-            asking = self._answer(self._read(raw, body, lease, log, only_prompt), ask)
+            asking = self._answer(self._read(raw, body, principal, lease, log, only_prompt), ask)
             del body
             answer = await unless_disconnected(principal, asking)
             log.end("told")
@@ -146,7 +149,7 @@ class GenerationService:
         prepared, generation = await self._begin(raw, body, principal, model, info, lease.found)
         del body
         log.adapter = prepared.adapter
-        self._note(lease, prepared)
+        prepared = self._note(lease, prepared, principal)
         try:
             return self._begun(prepared, model, info, generation, log)
         except BaseException:
@@ -168,6 +171,7 @@ class GenerationService:
             prepared = await self._intake.read(
                 model.setup(info), raw.reader, body, self.strict, found, raw.history, share
             )
+            _check_adapters(prepared, info, principal)
             try:
                 return prepared, await model.engine.generate(prepared.work, principal.share(prepared.tier))
             except PromptTooLong as error:
@@ -177,25 +181,30 @@ class GenerationService:
         raise AssertionError
 
     async def _read(
-        self, raw: RawRequest, body: list[bytes], lease: Lease, log: RequestLog, only_prompt: bool = False
+        self,
+        raw: RawRequest,
+        body: list[bytes],
+        principal: Principal,
+        lease: Lease,
+        log: RequestLog,
+        only_prompt: bool = False,
     ) -> "Read":
         """The request, and its model, loaded."""
         model, info = await self._loaded(lease, log)
         read = self._intake.render if only_prompt else self._intake.read
         prepared = await read(model.setup(info), raw.reader, body, self.strict, lease.found, raw.history)
         del body
-        self._note(lease, prepared)
-        return Read(prepared, model, info)
+        return Read(self._note(lease, prepared, principal), model, info)
 
     async def _loaded(self, lease: Lease, log: RequestLog) -> tuple[ServedModel, ModelInfo]:
         model = await lease.acquire()
         log.of(model.source.id)
         return model, await model.engine.ready()
 
-    def _note(self, lease: Lease, prepared: Prepared | Rendered) -> None:
-        lease.keep_alive(prepared.keep_alive)
+    def _note(self, lease: Lease, prepared: P, principal: Principal) -> P:
         if prepared.unknown_model:
             self._models.note(prepared.unknown_model)
+        return keep_alive.applied(lease, prepared, principal)
 
     def _begun(
         self, prepared: Prepared, model: ServedModel, info: ModelInfo, generation: Generation, log: RequestLog
@@ -228,6 +237,15 @@ class _Accepted(NamedTuple):
     started: Started
     choices: Choices
     ignored: list[str]
+
+
+def _check_adapters(prepared: Prepared, info: ModelInfo, principal: Principal) -> None:
+    """Those that a request lists, not those that the server applies to all. Raises ApiError 403."""
+    usual = adapter_set((each.id, each.scale) for each in info.adapters)
+    if principal.rights.models is not None and prepared.adapters != usual:
+        names = {each.id: each.name for each in info.adapters}
+        for id, _ in prepared.adapters:
+            check_model(principal.rights, names[id])
 
 
 def _started(model: ServedModel, info: ModelInfo, generation: Generation, prepared: Prepared) -> Started:

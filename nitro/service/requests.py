@@ -176,6 +176,11 @@ class Principal:
     use: "Use | None" = None  # of their key, which counts what they use
     tier: Tier | None = None
 
+    @property
+    def may_keep_models(self) -> bool:
+        """Whether they may say how long a model stays loaded: others use it, too."""
+        return self.use is None or self.use.key.admin
+
     def share(self, tier: Tier | None) -> Share:
         """What they share the engine as, where they ask for this tier."""
         return Share(self.user, self.tier or self.rights.tier(tier), self.rights.longest_context)

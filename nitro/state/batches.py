@@ -85,6 +85,16 @@ class Work(Struct, frozen=True):
     user: str
 
 
+class Figures(Struct, frozen=True):
+    """Of all batches and files. `lines`: of batches that have not ended; `done`: those of them that are recorded."""
+
+    open: int = 0
+    lines: int = 0
+    done: int = 0
+    files: int = 0
+    bytes: int = 0
+
+
 class NoBatch(Exception):
     """There is no batch of this id."""
 
@@ -202,6 +212,14 @@ def end(db: sqlite3.Connection, number: int, status: str, now: int, errors: Sequ
     files.show(db, output, now, now + seconds, f"{id}_output.jsonl")
     files.show(db, failures, now, now + seconds, f"{id}_error.jsonl")
     db.execute("DELETE FROM lines WHERE batch = ?", (number,))
+
+
+def figures(db: sqlite3.Connection) -> Figures:
+    """As they are now."""
+    open = db.execute("""SELECT count(*), coalesce(sum(total), 0), coalesce(sum(completed + failed), 0)
+                         FROM batches WHERE ended_at IS NULL""").fetchone()
+    (whole,) = db.execute("SELECT count(*) FROM files WHERE status = ?", (files.PROCESSED,)).fetchone()
+    return Figures(*(*open, whole, files.used(db)))
 
 
 def owners(db: sqlite3.Connection) -> set[str]:

@@ -38,37 +38,48 @@ class Busy(Exception):
         self.id = id
 
 
-def create(db: sqlite3.Connection, id: str, created: int, metadata: bytes, first: Sequence[Raw]) -> None:
+class NewConversation(Struct, frozen=True):
+    """One that is asked for. `metadata`: a JSON object. `user`: whose it is."""
+
+    id: str
+    created: int  # seconds since 1970
+    metadata: bytes
+    user: str = ""
+
+
+def create(db: sqlite3.Connection, new: NewConversation, first: Sequence[Raw] = ()) -> None:
     """With its first items."""
-    db.execute("INSERT INTO conversations VALUES (?, ?, ?, 0)", (id, created, metadata))
-    items.add(db, id, INPUT, items.named(first))
+    db.execute("INSERT INTO conversations VALUES (?, ?, ?, 0, ?)", (new.id, new.created, new.metadata, new.user))
+    items.add(db, new.id, INPUT, items.named(first))
 
 
-def get(db: sqlite3.Connection, id: str) -> Conversation:
-    """Raises Gone."""
-    row = db.execute("SELECT id, created, metadata, changes FROM conversations WHERE id = ?", (id,)).fetchone()
+def get(db: sqlite3.Connection, id: str, user: str | None = None) -> Conversation:
+    """Raises Gone, also where it is another user's. `user`: None: whosever it is."""
+    query = "SELECT id, created, metadata, changes FROM conversations WHERE id = ? AND user = coalesce(?, user)"
+    row = db.execute(query, (id, user)).fetchone()
     if row is None:
         raise Gone(id)
     id, created, metadata, changes = row
     return Conversation(id, created, Raw(metadata), changes)
 
 
-def update(db: sqlite3.Connection, id: str, metadata: bytes) -> Conversation:
-    """Raises Gone."""
+def update(db: sqlite3.Connection, id: str, metadata: bytes, user: str | None = None) -> Conversation:
+    """`user`: see `get`. Raises Gone."""
+    get(db, id, user)
     db.execute("UPDATE conversations SET metadata = ? WHERE id = ?", (metadata, id))
     return get(db, id)
 
 
-def delete(db: sqlite3.Connection, id: str) -> None:
-    """With its items. Raises Gone."""
-    if not db.execute("DELETE FROM conversations WHERE id = ?", (id,)).rowcount:
-        raise Gone(id)
+def delete(db: sqlite3.Connection, id: str, user: str | None = None) -> None:
+    """With its items. `user`: see `get`. Raises Gone."""
+    get(db, id, user)
+    db.execute("DELETE FROM conversations WHERE id = ?", (id,))
     items.remove(db, id)
 
 
-def of(db: sqlite3.Connection, id: str) -> tuple[int, list[tuple[str, bytes]]]:
-    """How often its items have changed, and each item's id and JSON. Raises Gone."""
-    return get(db, id).changes, items.of(db, id)
+def of(db: sqlite3.Connection, id: str, user: str | None = None) -> tuple[int, list[tuple[str, bytes]]]:
+    """How often its items have changed, and each item's id and JSON. `user`: see `get`. Raises Gone."""
+    return get(db, id, user).changes, items.of(db, id)
 
 
 def append(db: sqlite3.Connection, id: str, more: Sequence[tuple[str, bytes]]) -> None:
@@ -77,16 +88,18 @@ def append(db: sqlite3.Connection, id: str, more: Sequence[tuple[str, bytes]]) -
         items.add(db, id, INPUT, more)
 
 
-def add(db: sqlite3.Connection, id: str, more: Sequence[Raw]) -> list[tuple[str, bytes]]:
-    """Items that a client adds: they, with their ids. Raises Gone, Busy."""
+def add(db: sqlite3.Connection, id: str, more: Sequence[Raw], user: str | None = None) -> list[tuple[str, bytes]]:
+    """Items that a client adds: they, with their ids. `user`: see `get`. Raises Gone, Busy."""
+    get(db, id, user)
     check_unchanged(db, id, None)
     added = items.named(more)
     append(db, id, added)
     return added
 
 
-def remove(db: sqlite3.Connection, id: str, item: str) -> Conversation:
-    """One item. Raises Gone, NoItem, Busy."""
+def remove(db: sqlite3.Connection, id: str, item: str, user: str | None = None) -> Conversation:
+    """One item. `user`: see `get`. Raises Gone, NoItem, Busy."""
+    get(db, id, user)
     check_unchanged(db, id, None)
     if not db.execute("DELETE FROM items WHERE owner = ? AND id = ?", (id, item)).rowcount:
         raise NoItem(item)

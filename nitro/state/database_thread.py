@@ -38,6 +38,10 @@ class DatabaseThread:
         """Of the thread: use it in jobs only."""
         return self._database
 
+    async def exists(self) -> bool:
+        """Whether there is a file."""
+        return await self._ask(lambda: self._database.exists)
+
     async def read(self, job: Job[T]) -> T:
         """The job's result. Raises StateError, and what the job raises."""
         asked = time.monotonic()

@@ -19,7 +19,7 @@ FILES = Schema(
             name TEXT NOT NULL,
             purpose TEXT NOT NULL,
             user TEXT NOT NULL, -- whose it is, see api/users.py; '': nobody's in particular
-            status TEXT NOT NULL, -- uploading, growing (a batch writes it), processed
+            status TEXT NOT NULL, -- uploading, growing (a batch writes it), part (of an upload), processed
             owner TEXT -- the server that receives an upload
         );
         CREATE TABLE pieces (
@@ -73,6 +73,26 @@ FILES = Schema(
         ) WITHOUT ROWID;
         CREATE UNIQUE INDEX lines_by_id ON lines (batch, custom_id);
         CREATE INDEX lines_to_do ON lines (batch, model, prefix, number) WHERE done = 0;
+        """,
+        """
+        CREATE TABLE uploads (
+            number INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            created INTEGER NOT NULL, -- seconds since 1970
+            expires INTEGER NOT NULL,
+            bytes INTEGER NOT NULL, -- of the whole
+            name TEXT NOT NULL,
+            purpose TEXT NOT NULL,
+            seconds INTEGER, -- that the file is kept; null: for ever
+            user TEXT NOT NULL,
+            status TEXT NOT NULL -- pending, completed, cancelled, expired
+        );
+        CREATE TABLE parts ( -- of uploads that are pending
+            id TEXT PRIMARY KEY,
+            upload INTEGER NOT NULL,
+            file INTEGER NOT NULL -- whose status is 'part'
+        ) WITHOUT ROWID;
+        CREATE INDEX parts_of ON parts (upload);
         """,
     ),
 )

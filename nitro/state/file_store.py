@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from nitro.state import batches, files
+from nitro.state import batches, files, uploads
 from nitro.state.database_thread import DatabaseThread
 from nitro.state.file_schema import FILES
 
@@ -38,6 +38,7 @@ class FileStore(DatabaseThread):
             self._owners.remove_dead()
             found = self._write(lambda db: batches.recover(db, self._owners.lives))
             forgotten = self._write(lambda db: files.forget_expired(db, self.now))
+            forgotten += self._write(lambda db: uploads.forget_expired(db, self.now))
             forgotten += self._write(lambda db: batches.forget_before(db, self.now - self._days * DAY))
             if found or forgotten:
                 log.info("%d batches of servers that ended; %d old files and batches deleted", found, forgotten)

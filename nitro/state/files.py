@@ -121,11 +121,9 @@ def page(db: sqlite3.Connection, now: int, wanted: Wanted) -> tuple[list[File], 
     query += " AND user = coalesce(?, user) AND purpose = coalesce(?, purpose)"
     values: list[object] = [now, wanted.user, wanted.purpose]
     if after is not None:
-        row = db.execute("SELECT created, number FROM files WHERE id = ?", (after,)).fetchone()
-        if row is None:
-            raise NoFile(after)
+        last = get(db, after, now, wanted.user)
         query += f" AND (created, number) {beyond} (?, ?)"
-        values += row
+        values += (last.created, last.number)
     rows = db.execute(f"{query} ORDER BY created {order}, number {order} LIMIT ?", (*values, limit + 1)).fetchall()
     return [File(*row) for row in rows[:limit]], len(rows) > limit
 

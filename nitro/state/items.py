@@ -53,13 +53,17 @@ def remove(db: sqlite3.Connection, owner: str) -> None:
     db.execute("DELETE FROM items WHERE owner = ?", (owner,))
 
 
-def by_ids(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, Raw]:
-    """Those that are there, whosever they are."""
+def by_ids(db: sqlite3.Connection, ids: Sequence[str], user: str | None = None) -> dict[str, Raw]:
+    """Those that are there, of this user's responses and conversations; None: of everybody's."""
     found: dict[str, Raw] = {}
     for begin in range(0, len(ids), MAX_IDS):
         some = ids[begin : begin + MAX_IDS]
         marks = ",".join("?" * len(some))
-        for id, body in db.execute(f"SELECT id, body FROM items WHERE id IN ({marks})", some):
+        query = f"SELECT id, body FROM items WHERE id IN ({marks})"
+        if user is not None:
+            query += """ AND (EXISTS (SELECT 1 FROM responses r WHERE r.id = items.owner AND r.user = ?)
+                         OR EXISTS (SELECT 1 FROM conversations c WHERE c.id = items.owner AND c.user = ?))"""
+        for id, body in db.execute(query, (*some, *([] if user is None else [user, user]))):
             found[id] = Raw(body)
     return found
 

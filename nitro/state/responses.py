@@ -24,8 +24,8 @@ _PAGES = ("page_count", "freelist_count", "page_size")
 
 class NewResponse(Struct, frozen=True, kw_only=True):
     """One that begins, or is queued. `body`: the object; `input`: its items, a JSON array. `changes`: of the
-    conversation, when its items were read. `request`, `history`, `user`: of one in the background, to compute it by,
-    and for whom. `events`: those that say that it is queued, see `add_events`."""
+    conversation, when its items were read. `request`, `history`: of one in the background, to compute it by.
+    `user`: whose it is. `events`: those that say that it is queued, see `add_events`."""
 
     id: str
     created: int  # seconds since 1970
@@ -102,11 +102,11 @@ _output = msgspec.json.Decoder(_Output).decode
 
 
 def begin(db: sqlite3.Connection, new: NewResponse) -> None:
-    """Keep it. Raises NotThere, Busy for its conversation."""
+    """Keep it. Raises Gone, Busy for its conversation."""
     if new.conversation is not None:
         conversations.check_unchanged(db, new.conversation, new.changes)
     db.execute(
-        "INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)",
+        "INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)",
         (
             new.id,
             new.created,
@@ -118,11 +118,12 @@ def begin(db: sqlite3.Connection, new: NewResponse) -> None:
             new.background,
             new.streamed,
             new.owner,
+            new.user,
         ),
     )
     items.add(db, new.id, INPUT, items.named(read_items(new.input)))
     if new.request is not None:
-        db.execute("INSERT INTO requests VALUES (?, ?, ?, ?)", (new.id, new.request, new.history, new.user))
+        db.execute("INSERT INTO requests VALUES (?, ?, ?)", (new.id, new.request, new.history))
     _add_events(db, new.id, new.events)
 
 
@@ -147,28 +148,30 @@ def end(db: sqlite3.Connection, id: str, status: str, body: bytes, frames: Seque
     return True
 
 
-def get(db: sqlite3.Connection, id: str) -> StoredResponse:
-    """Raises NotThere."""
-    query = "SELECT id, status, body, model, background, streamed, owner FROM responses WHERE id = ?"
-    row = db.execute(query, (id,)).fetchone()
+def get(db: sqlite3.Connection, id: str, user: str | None = None) -> StoredResponse:
+    """Raises NotThere, also where it is another user's. `user`: None: whosever it is."""
+    query = """SELECT id, status, body, model, background, streamed, owner FROM responses
+               WHERE id = ? AND user = coalesce(?, user)"""
+    row = db.execute(query, (id, user)).fetchone()
     if row is None:
         raise NotThere(id)
     id, status, body, model, background, streamed, owner = row
     return StoredResponse(id, status, body, model, bool(background), bool(streamed), owner)
 
 
-def delete(db: sqlite3.Connection, id: str) -> None:
-    """With all that belongs to it. Raises NotThere."""
-    if not db.execute("DELETE FROM responses WHERE id = ?", (id,)).rowcount:
+def delete(db: sqlite3.Connection, id: str, user: str | None = None) -> None:
+    """With all that belongs to it. `user`: see `get`. Raises NotThere."""
+    if not db.execute("DELETE FROM responses WHERE id = ? AND user = coalesce(?, user)", (id, user)).rowcount:
         raise NotThere(id)
     db.execute("DELETE FROM requests WHERE response = ?", (id,))
     db.execute("DELETE FROM events WHERE response = ?", (id,))
     items.remove(db, id)
 
 
-def chain(db: sqlite3.Connection, id: str) -> list[tuple[str, bytes]]:
-    """The items of a response and of those that it goes on with, oldest first. Raises NotThere where one of them is
-    gone, and Unfinished."""
+def chain(db: sqlite3.Connection, id: str, user: str | None = None) -> list[tuple[str, bytes]]:
+    """The items of a response and of those that it goes on with, oldest first. `user`: see `get`. Raises NotThere where
+    one of them is gone, and Unfinished."""
+    get(db, id, user)
     links: list[str] = []
     following: str | None = id
     while following is not None:
@@ -182,12 +185,11 @@ def chain(db: sqlite3.Connection, id: str) -> list[tuple[str, bytes]]:
     return [item for link in reversed(links) for item in items.of(db, link)]
 
 
-def input_items(db: sqlite3.Connection, id: str) -> list[tuple[str, bytes]]:
-    """What a response was made of: the chain before it, and its own input. Raises NotThere."""
-    row = db.execute("SELECT previous FROM responses WHERE id = ?", (id,)).fetchone()
-    if row is None:
-        raise NotThere(id)
-    before = chain(db, row[0]) if row[0] is not None else []
+def input_items(db: sqlite3.Connection, id: str, user: str | None = None) -> list[tuple[str, bytes]]:
+    """What a response was made of: the chain before it, and its own input. `user`: see `get`. Raises NotThere."""
+    get(db, id, user)
+    (previous,) = db.execute("SELECT previous FROM responses WHERE id = ?", (id,)).fetchone()
+    before = chain(db, previous) if previous is not None else []
     return [*before, *items.of(db, id, INPUT)]
 
 
@@ -226,7 +228,7 @@ def claim(db: sqlite3.Connection, id: str, owner: str) -> bool:
 def queued(db: sqlite3.Connection, id: str) -> Queued | None:
     """What to compute it by. None: it is not queued any more."""
     query = """SELECT r.id, r.created, r.body, r.runs, r.streamed, r.model, q.body, q.history,
-                      (SELECT coalesce(max(number), -1) + 1 FROM events WHERE response = r.id), q.user
+                      (SELECT coalesce(max(number), -1) + 1 FROM events WHERE response = r.id), r.user
                FROM responses r JOIN requests q ON q.response = r.id WHERE r.id = ? AND r.status = 'queued'"""
     row = db.execute(query, (id,)).fetchone()
     return Queued(*row) if row else None

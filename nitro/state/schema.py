@@ -1,6 +1,7 @@
 """The tables, as each version of Nitro has changed them. A database says by its `user_version` how many are done.
 
 `responses.owner` is the server that works on a response; null where it has ended, or is queued and nobody's.
+`responses.user`, `conversations.user`: whose they are, see api/users.py; '': nobody's in particular.
 `items.owner` is the response or the conversation that an item belongs to; `side` is 0 for input, 1 for output.
 Files and batches have a database of their own (`file_schema.py`): an upload does not hold up an answer.
 """
@@ -73,6 +74,12 @@ CHANGES = (
         PRIMARY KEY (day, key, model)
     ) WITHOUT ROWID;
     ALTER TABLE requests ADD COLUMN user TEXT NOT NULL DEFAULT ''; -- who shares the engine as what, see users.py
+    """,
+    """
+    ALTER TABLE responses ADD COLUMN user TEXT NOT NULL DEFAULT '';
+    ALTER TABLE conversations ADD COLUMN user TEXT NOT NULL DEFAULT '';
+    UPDATE responses SET user = requests.user FROM requests WHERE requests.response = responses.id;
+    ALTER TABLE requests DROP COLUMN user;
     """,
 )
 

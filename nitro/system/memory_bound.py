@@ -92,6 +92,13 @@ def hold(pid: int, limit: int, groups: Cgroups | None = None) -> MemoryBound:
     return DataBound(limit)
 
 
+def inherited() -> str:
+    """The limits of memory that children of this process begin with, for people; "": there are none."""
+    limits = {name: resource.getrlimit(getattr(resource, name))[0] for name in ("RLIMIT_AS", "RLIMIT_DATA")}
+    there = {name: most // 2**20 for name, most in limits.items() if most != resource.RLIM_INFINITY}
+    return " and ".join(f"{name} of {mib} MiB" for name, mib in there.items())
+
+
 def _by_cgroup(pid: int, limit: int, groups: Cgroups) -> CgroupBound:
     """Raises OSError."""
     parent = _parent(groups)

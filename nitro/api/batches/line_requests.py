@@ -10,6 +10,7 @@ from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, TIER
 from nitro.batches.output_line import Reply
 from nitro.batches.run import Asking
 from nitro.errors import ApiError
+from nitro.keys import refusals
 from nitro.keys.ring import KeyRing
 from nitro.state.batches import Work
 
@@ -34,7 +35,9 @@ class LineRequests:
         name = users.key_named(work.user)
         account = self._keys.named(name) if self._keys and name else None
         if name and account is None:
-            return _refusal(request_id, gone(name))
+            return _refusal(request_id, refusals.gone(name))
+        if account and not account.key.has_route("POST", work.endpoint):  # it may have had it when the batch began
+            return _refusal(request_id, refusals.no_route(account.name, f"POST {work.endpoint}"))
         if account and account.day_is_over:  # it waits for the next one
             return _refusal(request_id, ApiError(429, "The day's limit of the key is reached.", retry_after=LOOK_AGAIN))
         if asking.left.done():
@@ -89,12 +92,6 @@ class _Collector:
             self.status, self.headers = message["status"], dict(message["headers"])
         elif message["type"] == "http.response.body":
             self.pieces.append(message["body"])
-
-
-def gone(name: str) -> ApiError:
-    """Who began the batch has no key any more."""
-    why = f"The key '{name}', with which this batch was begun, is not valid any more."
-    return ApiError(401, why, code="invalid_api_key")
 
 
 def _refusal(request_id: str, error: ApiError) -> Reply:

@@ -2,10 +2,20 @@
 
 from typing import Any
 
+from nitro.api.files.schema import PURPOSES
 from nitro.errors import ApiError
 
 LEAST, MOST = 3600, 2592000  # seconds: OpenAI's bounds
 ANCHOR = "created_at"
+USUAL = 30 * 86400  # seconds that a file for a batch is kept
+
+
+def usual_seconds(purpose: str) -> int | None:
+    """How long a file is kept where nothing else is said; None: for ever. Raises ApiError 400 for a purpose that there
+    is not."""
+    if purpose not in PURPOSES:
+        raise ApiError.invalid("purpose", f"one of {', '.join(PURPOSES)}")
+    return USUAL if purpose == "batch" else None
 
 
 def seconds(given: Any, param: str) -> int | None:

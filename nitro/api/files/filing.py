@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from nitro.batches.batch_metrics import BatchMetrics
 from nitro.batches.runner import Batches
 from nitro.errors import ApiError
 from nitro.state.batches import MAX_OPEN, NoBatch, TooMany, WrongPurpose
@@ -17,6 +18,7 @@ class Filing:
 
     kept: Batches | None = None
     max_file: int = 2**29
+    metrics: BatchMetrics | None = None
 
     @property
     def batches(self) -> Batches:

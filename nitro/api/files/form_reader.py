@@ -15,11 +15,13 @@ NAMELESS = "file"
 class FormReader:
     """One form. `fields`: those that have come; `name`: the file's, None: it has not begun. Raises ApiError 400."""
 
-    def __init__(self, content_type: str):
+    def __init__(self, content_type: str, field: str = FILE):
+        """`field`: the file's."""
+        self._file_field = field
         kind, options = parse_options_header(content_type)
         if kind.lower() != KIND or not options.get("boundary"):
             got = f"got '{kind[:100]}'" if kind.lower() != KIND else "got no boundary"
-            raise ApiError(400, f"The body must be {KIND} with the file in its field '{FILE}': {got}.", param=FILE)
+            raise ApiError(400, f"The body must be {KIND} with the file in its field '{field}': {got}.", param=field)
         self.fields: dict[str, Any] = {}
         self.name: str | None = None
         self._parser = PushMultipartParser(options["boundary"], max_segment_count=MAX_FIELDS)
@@ -49,18 +51,18 @@ class FormReader:
         except MultipartError as error:
             raise _bad(error) from None
         if self.name is None:
-            raise ApiError.missing(FILE)
+            raise ApiError.missing(self._file_field)
 
     def _begin(self, segment: MultipartSegment) -> None:
         self._value = b""
         self._field = segment.name
-        if segment.name != FILE:
+        if segment.name != self._file_field:
             self._spend(segment.name.encode())
             return
         if self.name is not None:
-            raise ApiError.invalid(FILE, "one file, got several")
+            raise ApiError.invalid(self._file_field, "one file, got several")
         self._field = None
-        self.name = _printable(segment.filename or NAMELESS)
+        self.name = printable(segment.filename or NAMELESS)
 
     def _add(self, data: bytes) -> None:
         self._spend(data)
@@ -70,7 +72,7 @@ class FormReader:
         self._left -= len(data)
         if self._left < 0:
             limit = f"fields of at most {MAX_BYTES} bytes together, without the file"
-            raise ApiError.invalid((self._field or FILE)[:100], limit)
+            raise ApiError.invalid((self._field or self._file_field)[:100], limit)
 
     def _end(self) -> None:
         if self._field is not None and self._value:
@@ -78,7 +80,7 @@ class FormReader:
         self._field, self._value = None, b""
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """A name without a path, as it may stand in a header or a terminal."""
     last = name.replace("\\", "/").rpartition("/")[2] or NAMELESS
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in last)[-MAX_NAME:]

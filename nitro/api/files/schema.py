@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from nitro.parameters import Param
-from nitro.state import files
+from nitro.state import files, uploads
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 
@@ -62,6 +62,49 @@ class FileList(Struct):
     last_id: str | None
     has_more: bool
     object: Literal["list"] = "list"
+
+
+class UploadObject(Struct):
+    """A file that comes in parts. `bytes`: of the whole. `file`: what was made of them."""
+
+    id: str
+    bytes: int
+    created_at: int
+    expires_at: int
+    filename: str
+    purpose: str
+    status: Literal["pending", "completed", "cancelled", "expired"]
+    file: FileObject | None = None
+    object: Literal["upload"] = "upload"
+
+
+class UploadPart(Struct):
+    """A part that is kept."""
+
+    id: str
+    created_at: int
+    upload_id: str
+    object: Literal["upload.part"] = "upload.part"
+
+
+class PartForm(Struct, frozen=True, kw_only=True):
+    """`POST /v1/uploads/{upload_id}/parts`, which is a form."""
+
+    data: Annotated[str, Param("The bytes of the part, at most 64 MiB.")]
+
+
+def upload_described(upload: uploads.StoredUpload, file: files.File | None = None) -> UploadObject:
+    """An upload as clients see it."""
+    return UploadObject(
+        id=upload.id,
+        bytes=upload.bytes,
+        created_at=upload.created,
+        expires_at=upload.expires,
+        filename=upload.name,
+        purpose=upload.purpose,
+        status=upload.status,  # type: ignore[arg-type]
+        file=described(file) if file else None,
+    )
 
 
 def described(file: files.File) -> FileObject:

@@ -11,11 +11,11 @@ from litestar import HttpMethod, Request, Response, delete, get, post, route
 from litestar.background_tasks import BackgroundTask
 
 from nitro.api import embedding_endpoint
-from nitro.api.callers import is_trusted
+from nitro.api.callers import is_trusted, rights_of
 from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, read_body, respond
 from nitro.api.first_nitro import replies, status
 from nitro.api.first_nitro.embeddings import EMBEDDING
-from nitro.api.first_nitro.model import FirstNitro, LoadFailed
+from nitro.api.first_nitro.model import CurrentModel, FirstNitro, LoadFailed
 from nitro.api.first_nitro.renderer import encode
 from nitro.api.middleware import CHANGES
 from nitro.api.openai import models
@@ -32,6 +32,12 @@ MAX_LOAD = 2**16  # bytes of a loadmodel's body, which is read on the event loop
 def _first(request: Request) -> FirstNitro:
     first: FirstNitro = request.app.state.first_nitro
     return first
+
+
+def _current(request: Request) -> CurrentModel | None:
+    """The model, as far as who asks may know of it; None: none is ready."""
+    model = _first(request).current()
+    return model if model and rights_of(request).has_model(model.id) else None
 
 
 @post([f"{prefix}/loadmodel" for prefix in PREFIXES], status_code=200)
@@ -69,8 +75,7 @@ async def unload_model(request: Request) -> Response[bytes]:
 @route([f"{prefix}/modelstatus" for prefix in PREFIXES], http_method=ASKING, status_code=200)
 async def model_status(request: Request) -> Response[bytes]:
     """Whether a model is loaded, and how it was last sampled from."""
-    first = _first(request)
-    model = first.current()
+    first, model = _first(request), _current(request)
     if model is None:
         return replies.message(409, replies.NOT_LOADED)
     data = status.model_data(model.path, model.context, model.load.grammar, first.last)
@@ -80,8 +85,7 @@ async def model_status(request: Request) -> Response[bytes]:
 @post([f"{prefix}/chat_completion" for prefix in PREFIXES], status_code=200)
 async def chat_completion(request: Request) -> Response[Any]:
     """Answer a conversation."""
-    first = _first(request)
-    model = first.current()
+    first, model = _first(request), _current(request)
     if model is None:
         return replies.message(409, replies.NOT_LOADED)
     if not model.load.chats:
@@ -92,7 +96,7 @@ async def chat_completion(request: Request) -> Response[Any]:
 @post([f"{prefix}/embedding" for prefix in PREFIXES], status_code=200)
 async def embedding(request: Request) -> Response[Any]:
     """Vectors of texts."""
-    model = _first(request).current()
+    model = _current(request)
     if model is None:
         return replies.message(409, replies.NOT_LOADED)
     return await embedding_endpoint.respond(request, EMBEDDING, Asked(model.id))

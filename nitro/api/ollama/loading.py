@@ -15,20 +15,21 @@ async def load(pool: Pool, name: str | None, wants: Wants, strict: bool, princip
     ClientDisconnected."""
     lease = pool.lease(name, principal.rights)
     try:
-        return await unless_disconnected(principal, _load(lease, name, wants, strict))
+        return await unless_disconnected(principal, _load(lease, name, wants, strict, principal))
     except EngineError as error:
         raise as_api_error(error) from None
     finally:
         lease.release()
 
 
-async def _load(lease: Lease, name: str | None, wants: Wants, strict: bool) -> str:
+async def _load(lease: Lease, name: str | None, wants: Wants, strict: bool, principal: Principal) -> str:
     model = await lease.acquire()
     if strict and name and not lease.found:
         raise no_such_model(name, [model.source.id])
     info = await model.engine.ready()
     parse.check_context(wants.context, info.context)
-    lease.keep_alive(wants.keep_alive)
+    if principal.may_keep_models:
+        lease.keep_alive(wants.keep_alive)
     return model.source.id
 
 

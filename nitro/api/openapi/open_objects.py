@@ -109,6 +109,8 @@ OWN_SHAPES: dict[str, dict[str, dict[str, Json]]] = {
     },
     "TranscriptionRequest": {"file": {"string": FILE}},
     "TranslationRequest": {"file": {"string": FILE}},
+    "UploadForm": {"file": {"string": FILE}},
+    "PartForm": {"data": {"string": FILE}},
     "Turn": {},
     "Thinking": {},
     "ToolChoice": {},

@@ -23,6 +23,7 @@ from nitro.api.responses.keeping import KeepableRenderer, Keeping, KeptResponse,
 from nitro.api.responses.memory import Memory, Remembered, told
 from nitro.api.responses.usage import error_of
 from nitro.errors import ApiError, NitroError, StateError
+from nitro.keys import refusals
 from nitro.keys.ring import KeyRing
 from nitro.models.pool import Pool
 from nitro.service import delivery
@@ -138,11 +139,12 @@ class Background:
         self._enqueue(id)
         return id, queued.body, request
 
-    async def cancel(self, id: str) -> bytes:
-        """The response, which is cancelled unless it has ended. Raises ApiError, StateError."""
+    async def cancel(self, id: str, sees: str | None = None) -> bytes:
+        """The response, which is cancelled unless it has ended. `sees`: see users.sees_of. Raises ApiError,
+        StateError."""
 
         def work(db: Any) -> bytes:
-            found = responses.get(db, id)
+            found = responses.get(db, id, sees)
             if not found.background:
                 raise ApiError(400, "Only a response in the background can be cancelled.", param="response_id")
             if found.ended:
@@ -273,11 +275,14 @@ class Background:
         return await self._service.generate(raw, principal)
 
     def principal(self, principal: Principal, user: str) -> Principal:
-        """The same for this user: of a key, as long as there is that key, it has the key's rights and counts as its."""
+        """The same for this user: of a key, it has the key's rights and counts as its. Raises ApiError 401 where that
+        key holds no more."""
         name = users.key_named(user)
-        account = self._keys.named(name) if self._keys and name else None
-        if account is None:
+        if name is None:
             return replace(principal, user=user or BACKGROUND)
+        account = self._keys.named(name) if self._keys else None
+        if account is None:
+            raise refusals.gone(name)
         return replace(principal, user=user, rights=account.key, use=account.resume())
 
     def tell(self, id: str) -> None:
@@ -302,8 +307,9 @@ class _Run:
             queued = await self._surely(lambda db: responses.queued(db, self._id))
             if queued is None:
                 return
-            principal = self._background.principal(self._principal, queued.user)
+            principal = self._principal
             try:
+                principal = self._background.principal(principal, queued.user)
                 await self._begin(queued, principal)
             except NitroError as error:
                 log.error("%s stops: %s", self._id, error)

@@ -23,10 +23,12 @@ from nitro.state.store import Store
 class Keeper:
     """One response."""
 
-    def __init__(self, store: Store, asked: Lasting, remembered: Remembered):
+    def __init__(self, store: Store, asked: Lasting, remembered: Remembered, owner: str = ""):
+        """`owner`: whose it is, see users.owner_of."""
         self._store = store
         self._asked = asked
         self._remembered = remembered
+        self._user = owner
         self._begun: KeptResponse | None = None
         self._ending: asyncio.Future[bool] | None = None
         self.keeping = Keeping(id=new_id("resp"), store=True, keep=self._keep)
@@ -50,6 +52,7 @@ class Keeper:
             conversation=self._asked.conversation,
             changes=self._remembered.changes,
             owner=await self._store.owner(),
+            user=self._user,
         )
         self._begun = begun  # before it is in the database: who is cancelled meanwhile ends it there
         try:

@@ -54,8 +54,9 @@ class Memory:
             raise ApiError.invalid("store", "true where 'conversation' is: the response is added to it")
         return not self.off and asked.store is not False
 
-    async def remember(self, asked: Lasting) -> Remembered:
+    async def remember(self, asked: Lasting, sees: str | None = None) -> Remembered:
         """The items that a request goes on with. A reference to an item that is not there is its reader's to refuse.
+        `sees`: whose are there, see users.sees_of.
 
         Raises ApiError, StateError."""
         if asked.previous is None and asked.conversation is None and not asked.references:
@@ -68,17 +69,18 @@ class Memory:
             try:
                 if asked.previous is not None:
                     previous = asked.previous
-                    before = await self.store.read(lambda db: responses.chain(db, previous))
+                    before = await self.store.read(lambda db: responses.chain(db, previous, sees))
                 elif asked.conversation is not None:
                     conversation = asked.conversation
-                    changes, before = await self.store.read(lambda db: conversations.of(db, conversation))
+                    changes, before = await self.store.read(lambda db: conversations.of(db, conversation, sees))
             except NotThere as error:
                 raise previous_not_found(error.id) from None
             except Gone as error:
                 raise conversation_not_found(error.id) from None
             except Unfinished as error:
                 raise _unfinished(error) from None
-            found = await self.store.read(lambda db: items.by_ids(db, asked.references)) if asked.references else {}
+            references = asked.references
+            found = await self.store.read(lambda db: items.by_ids(db, references, sees)) if references else {}
         return Remembered(history.encode(History([Raw(body) for _, body in before], found)), changes)
 
 

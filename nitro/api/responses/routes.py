@@ -8,7 +8,7 @@ from typing import Any
 from litestar import MediaType, Request, Response, delete, get, post
 from litestar.response import Stream
 
-from nitro.api import endpoint, error_responses, questions, readers, recording, sse
+from nitro.api import endpoint, error_responses, questions, readers, recording, sse, users
 from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, Answer, exchange, principal_of, read_body
 from nitro.api.openai.schema import InputTokens
 from nitro.api.questions import Question
@@ -43,7 +43,7 @@ async def create_response(request: Request) -> Response[Any]:
         known = await service.asked(readers.RESPONSE_NAME, body, principal)
         asked = asked_before.lasting(known)
         keeps = memory.keeps(asked)
-        remembered = await memory.remember(asked)
+        remembered = await memory.remember(asked, users.sees_of(request.scope))
         if tape := recording.of(request.scope):
             tape.history = remembered.history
         pieces = [body]
@@ -55,9 +55,9 @@ async def create_response(request: Request) -> Response[Any]:
         if asked.background:
             return await _create_in_background(request, raw, b"".join(body), asked, remembered, principal)
         del body
-        answer: Answer = (
-            partial(_kept, Keeper(memory.store, asked, remembered)) if keeps else partial(endpoint.answer, RESPONSES)
-        )
+        answer: Answer = partial(endpoint.answer, RESPONSES)
+        if keeps:
+            answer = partial(_kept, Keeper(memory.store, asked, remembered, users.owner_of(request.scope)))
     except ClientDisconnected:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     except NitroError as error:
@@ -75,7 +75,7 @@ async def input_tokens(request: Request) -> Response[Any]:
     try:
         body = await read_body(request)
         known = await service.asked(readers.RESPONSE_NAME, body, principal)
-        remembered = await memory.remember(asked_before.lasting(known))
+        remembered = await memory.remember(asked_before.lasting(known), users.sees_of(request.scope))
     except ClientDisconnected:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     except NitroError as error:
@@ -148,9 +148,9 @@ async def get_response(request: Request) -> Response[Any]:
     """The response as it is now, or its events."""
     response_id = str(request.path_params["response_id"])
     memory: Memory = request.app.state.memory
-    asked = query.retrieval(request.query_params.dict())
+    asked, sees = query.retrieval(request.query_params.dict()), users.sees_of(request.scope)
     with told():
-        found = await memory.store.read(lambda db: responses.get(db, response_id))
+        found = await memory.store.read(lambda db: responses.get(db, response_id, sees))
     if not asked.stream:
         return Response(found.body, media_type=MediaType.JSON)
     if not found.streamed:
@@ -164,8 +164,9 @@ async def delete_response(request: Request) -> Response[Any]:
     """Forget it. What runs is ended."""
     response_id = str(request.path_params["response_id"])
     memory: Memory = request.app.state.memory
+    sees = users.sees_of(request.scope)
     with told():
-        await memory.store.write(lambda db: responses.delete(db, response_id))
+        await memory.store.write(lambda db: responses.delete(db, response_id, sees))
     background: Background = request.app.state.background
     background.give_up(response_id)
     return json(ResponseDeleted(response_id))
@@ -176,7 +177,7 @@ async def cancel_response(request: Request) -> Response[Any]:
     """End a response in the background."""
     response_id = str(request.path_params["response_id"])
     background: Background = request.app.state.background
-    return Response(await background.cancel(response_id), media_type=MediaType.JSON)
+    return Response(await background.cancel(response_id, users.sees_of(request.scope)), media_type=MediaType.JSON)
 
 
 @get("/v1/responses/{response_id:str}/input_items")
@@ -184,8 +185,9 @@ async def list_input_items(request: Request) -> Response[Any]:
     """The items that a response was made of, with those of the responses that it goes on with."""
     response_id = str(request.path_params["response_id"])
     memory: Memory = request.app.state.memory
+    sees = users.sees_of(request.scope)
     with told():
-        items = await memory.store.read(lambda db: responses.input_items(db, response_id))
+        items = await memory.store.read(lambda db: responses.input_items(db, response_id, sees))
     return json(query.items_page(request.query_params.dict(), items))
 
 

@@ -23,6 +23,11 @@ HARMLESS = frozenset(
         "lookup",
         "wired_limit",
         "mlock",
+        "engine_memory",  # how much there may be, as of context and parallel
+        "compile_seconds",
+        "compile_memory",
+        "tokenize_seconds",
+        "tokenize_memory",
         "log_level",
     }
 )

@@ -142,9 +142,16 @@ class Embeddings:
         except Exception as error:
             if is_telling:
                 raise
-            log.exception("a step of embeddings raised; its requests fail")
-            failed = {piece.request for piece in under_way.values()}
-            tell(len(under_way), self._failed(failed, f"The engine failed: {error!r}", is_shortage(error)))
+            log.exception("a step of embeddings raised")
+            left = list(under_way.values())
+            requests = {piece.request for piece in left}
+            if len(requests) == 1:
+                tell(len(left), self._failed(requests, f"The engine failed: {error!r}", is_shortage(error)))
+                return
+            for piece in left:  # it may be the fault of one
+                if piece.request in self._tasks:
+                    begin([piece.request])
+                    tell(1, self.compute([piece], lambda: 0.0))
 
     def _computed(self, pieces: list[Piece], pause: Callable[[], None]) -> list[bytes]:
         if self._runner.info.rerank:

@@ -78,7 +78,7 @@ class EngineLoop:
         self.stored.rest(True)
         while True:
             self._run_commands()
-            self.stored.rest(not self._busy)
+            self.stored.rest(not self.busy)
             if self._turns.embeds(self._scheduler.busy, self.embeddings.busy):
                 self._embed()
             elif self._scheduler.busy:
@@ -86,11 +86,11 @@ class EngineLoop:
             else:
                 continue
             self.adapters.free(self._scheduler.sequences)
-            if not self._busy:
+            if not self.busy:
                 self._rest()
 
     @property
-    def _busy(self) -> bool:
+    def busy(self) -> bool:
         """Whether there is anything to compute."""
         return self._scheduler.busy or self.embeddings.busy or self._embeds
 
@@ -113,13 +113,13 @@ class EngineLoop:
 
     def abort(self, ids: list[int]) -> None:
         """End these sequences and embeddings. Where none is left, a record says so: no step comes that would."""
-        was_busy = self._busy
+        was_busy = self.busy
         self.stored.abort(ids)
         for sequence_id in ids:
             self._scheduler.abort(sequence_id)
             self._output_bytes.end(sequence_id)
             self.embeddings.abort(sequence_id)
-        if was_busy and not self._busy:
+        if was_busy and not self.busy:
             self._rest()
             self.outbox.send(messages.Step(self._record(0.0), []))
 
@@ -141,7 +141,7 @@ class EngineLoop:
         """Run all that have arrived; wait for one when there is nothing to compute."""
         try:
             while True:
-                self._inbox.get(block=not self._busy).run(self)
+                self._inbox.get(block=not self.busy).run(self)
                 self.adapters.free(self._scheduler.sequences)
         except queue.Empty:
             return

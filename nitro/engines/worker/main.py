@@ -27,6 +27,7 @@ from nitro.engines.runner import LoadError
 from nitro.engines.worker import handlers
 from nitro.engines.worker.apart.apart import Apart
 from nitro.engines.worker.apart.tokenizer import GuardedTokenizer
+from nitro.engines.worker.apart.warming import Warming
 from nitro.engines.worker.commands import PrefixFetched
 from nitro.engines.worker.embedding_preparation import EmbeddingPreparation
 from nitro.engines.worker.load_reports import LoadReports
@@ -75,7 +76,10 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
     gc.collect()  # what loading has left may be weights
     heap.give_back()
     gc_tuning.freeze_startup_objects()
-    EngineLoop(runner, inbox, outbox, marks, stored).run()
+    loop = EngineLoop(runner, inbox, outbox, marks, stored)
+    if apart:
+        Warming(apart.processes, lambda: loop.busy or services.preparers.busy).start()
+    loop.run()
 
 
 def main() -> None:

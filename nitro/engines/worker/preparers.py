@@ -56,6 +56,11 @@ class Preparers:
             self._wanted.difference_update(ids)
             self._inbox.put(AbortSequences(ids))
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything is being made ready."""
+        return bool(self._wanted)
+
     def is_wanted(self, request_id: int) -> bool:
         """Whether the job of this id is under way and its client still waits."""
         return request_id in self._wanted

@@ -31,10 +31,10 @@ def of(request: GenerationRequest, info: ModelInfo) -> Chosen:
 
 
 def _listed(request: GenerationRequest, info: ModelInfo) -> AdapterSet:
-    known = {each.id: each.name for each in info.adapters}
+    known = {each.id for each in info.adapters}
     for i, (id, _) in enumerate(request.lora or ()):
         if id not in known:
-            there = ", ".join(f"{id} ({name})" for id, name in known.items())
+            there = ", ".join(map(str, sorted(known)))  # their names are not for every key
             why = f"the number of an adapter of this model: {there}" if known else "that of an adapter; there is none"
             raise ApiError.invalid(f"{request.param('lora')}[{i}].id", why)
     return adapter_set(request.lora or ())

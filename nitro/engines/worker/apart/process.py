@@ -48,7 +48,7 @@ def serve(sock: socket.socket) -> None:
     begin = questions.decode_question(next(payloads))
     assert isinstance(begin, Begin)
     tokenizer = _made(begin.recipe)
-    compiler: GrammarCompiler | None = None
+    compiler = GrammarCompiler(tokenizer, begin.info) if begin.compiles else None
     gc_tuning.freeze_startup_objects()
     sock.sendall(frames.frame(Begun()))
     for payload in payloads:

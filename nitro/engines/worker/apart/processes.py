@@ -1,7 +1,7 @@
 """The processes apart of one engine: as many as there are threads that ask at once, and none where nobody asks.
 
-A process begins with the first question, in tenths of a second, and ends when it has had none for a while, when a
-question exceeds its limits, or when nobody waits for the answer any more.
+A process begins with the first question, in tenths of a second, or while the engine rests (`warming`). It ends when it
+has had none for a while, when a question exceeds its limits, or when nobody waits for the answer any more.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from nitro.engines.types import ModelInfo
 from nitro.engines.worker.apart import questions
 from nitro.engines.worker.apart.questions import Answer, Begin, Begun, Limits, NoMemory, Question
 from nitro.engines.worker.jobs import Abandoned, NoHelp, TooMuch
-from nitro.system import frames, signals
+from nitro.system import frames, memory_bound, signals
 from nitro.system.spawn import Spawned, spawn
 
 log = logging.getLogger("nitro.engine")
@@ -28,6 +28,7 @@ IDLE = 300.0  # seconds without a question
 WALL_CLOCK_FACTOR = 10  # so much longer than its processor time a question may take by the clock
 BEGIN_SECONDS = 60.0  # by the clock, until a process has its tokenizer
 LOOK = 0.25  # seconds between two looks whether somebody waits for the answer
+SOON = 0.01  # the same, where somebody else waits for the processor
 PATIENCE = 5.0  # seconds in which a process that has closed its socket ends
 
 
@@ -45,6 +46,7 @@ class Processes:
         self._lock = threading.Lock()
         self._idle: list[tuple[float, _Process]] = []  # and since when, the longest first
         self._timer: threading.Timer | None = None
+        self.began = False  # whether there ever was one
 
     def ask(self, question: Question, is_wanted: Callable[[], bool] = _always) -> Answer:
         """The answer. Raises TooMuch where the question exceeds its limits or the process dies of it, NoHelp where no
@@ -60,6 +62,22 @@ class Processes:
             raise TooMuch(_memory(question.limits))
         self._rest(process)
         return answer
+
+    def warm(self, is_wanted: Callable[[], bool]) -> bool:
+        """Have a process that is ready for constraints. Returns whether there is one: it is given up once it is not
+        wanted. Raises NoHelp."""
+        process = self._started(compiles=True)
+        try:
+            process.begin(is_wanted, SOON)
+        except Abandoned:
+            process.end()
+            self.began = False
+            return False
+        except BaseException:
+            process.end()
+            raise
+        self._rest(process)
+        return True
 
     def prepare(self) -> None:
         """Have a process begin, for a question that comes soon. Returns at once."""
@@ -88,9 +106,10 @@ class Processes:
                 return process
             process.end()
 
-    def _started(self) -> "_Process":
+    def _started(self, compiles: bool = False) -> "_Process":
         """Raises NoHelp."""
-        return _Process(frames.frame(Begin(self._recipe(), self._info)))
+        self.began = True
+        return _Process(frames.frame(Begin(self._recipe(), self._info, compiles)))
 
     def _rest(self, process: "_Process") -> None:
         with self._lock:
@@ -99,9 +118,13 @@ class Processes:
 
     def _look_later(self) -> None:
         if self._timer is None:
-            self._timer = threading.Timer(IDLE, self._end_idle)
-            self._timer.daemon = True
-            self._timer.start()
+            timer = threading.Timer(IDLE, self._end_idle)
+            timer.daemon = True
+            try:
+                timer.start()
+            except RuntimeError:  # no thread is to be had, as its stack would be more memory than there may be
+                return  # the next one who looks tries again
+            self._timer = timer
 
     def _end_idle(self) -> None:
         oldest = time.monotonic() - IDLE
@@ -139,28 +162,37 @@ class _Process:
         """Kill it."""
         self._spawned.end()
 
+    def begin(self, is_wanted: Callable[[], bool], look: float = LOOK) -> None:
+        """Return once it has its tokenizer. `look`: seconds, see LOOK. Raises NoHelp, Abandoned."""
+        if self._begin is None:
+            return
+        try:
+            self._spawned.sock.sendall(self._begin)
+            assert isinstance(self._answer(BEGIN_SECONDS, is_wanted, look), Begun)
+        except TimeoutError:
+            raise _too_busy() from None
+        except OSError:
+            raise self._not_begun() from None
+        self._begin = None
+
     def ask(self, question: Question, is_wanted: Callable[[], bool]) -> Answer:
         """Raises what Processes.ask does."""
+        self.begin(is_wanted)
         try:
-            if self._begin is not None:
-                self._spawned.sock.sendall(self._begin)
-                assert isinstance(self._answer(BEGIN_SECONDS, is_wanted), Begun)
-                self._begin = None
             self._spawned.sock.sendall(frames.frame(question))
             answer = self._answer(WALL_CLOCK_FACTOR * question.limits.seconds, is_wanted)
         except TimeoutError:
-            log.error("a process apart did not answer in time; this machine may be too busy")
-            raise NoHelp("This machine is too busy: what it takes was not done in time.") from None
+            raise _too_busy() from None
         except OSError:
             raise self._fault(question.limits) from None
         assert not isinstance(answer, Begun)
         return answer
 
-    def _answer(self, seconds: float, is_wanted: Callable[[], bool]) -> Begun | Answer:
+    def _answer(self, seconds: float, is_wanted: Callable[[], bool], look: float = LOOK) -> Begun | Answer:
         """Raises TimeoutError, Abandoned, and ConnectionError where the process ends without an answer."""
         deadline = time.monotonic() + seconds
         while (payload := self._payload()) is None:
-            if not self._poll.poll(LOOK * 1000):
+            if not self._poll.poll(look * 1000):
                 if not is_wanted():
                     raise Abandoned
                 if time.monotonic() > deadline:
@@ -181,15 +213,24 @@ class _Process:
         payload, self._received = self._received[frames.HEADER : size], self._received[size:]
         return payload
 
-    def _fault(self, limits: Limits) -> TooMuch | NoHelp:
-        """Why it has ended."""
+    def _status(self) -> int:
         try:
-            status = self._spawned.process.wait(PATIENCE)
+            return self._spawned.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            status = 0
-        if self._begin is not None:
-            log.error("a process apart ended with status %d before it had its tokenizer", status)
-            return NoHelp("The process for it did not begin.")
+            return 0
+
+    def _not_begun(self) -> NoHelp:
+        """Why it has ended before it had its tokenizer."""
+        status = self._status()
+        how = signals.name_of(-status) if status < 0 else f"status {status}"
+        log.error("a process apart ended with %s before it had its tokenizer", how)
+        why = f"The process for it did not begin ({how})"
+        bounds = memory_bound.inherited()
+        return NoHelp(f"{why}: {bounds} may be too little for one." if bounds else f"{why}.")
+
+    def _fault(self, limits: Limits) -> TooMuch:
+        """Why it has ended at its work."""
+        status = self._status()
         if status == -signal.SIGPROF:
             return TooMuch(f"takes more than {limits.seconds:g} seconds of computing (--{limits.name}-seconds)")
         how = signals.name_of(-status) if status < 0 else f"status {status}"
@@ -197,6 +238,11 @@ class _Process:
         if status == -signal.SIGABRT:  # as libraries end that get no memory
             return TooMuch(f"{_memory(limits)}, or the library fails at it ({how})")
         return TooMuch(f"has ended the process that did it ({how})")
+
+
+def _too_busy() -> NoHelp:
+    log.error("a process apart did not answer in time; this machine may be too busy")
+    return NoHelp("This machine is too busy: what it takes was not done in time.")
 
 
 def _memory(limits: Limits) -> str:

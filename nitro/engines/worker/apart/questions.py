@@ -26,6 +26,7 @@ class Begin(WireMessage, frozen=True):
 
     recipe: TokenizerRecipe
     info: ModelInfo
+    compiles: bool = False  # constraints will come: be ready for them, too
 
 
 class Approve(WireMessage, frozen=True):
