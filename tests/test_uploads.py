@@ -171,12 +171,12 @@ def test_a_killed_server_leaves_the_parts_that_it_has_told_of(tmp_path: Path) ->
     """The next server goes on with them."""
     arguments = ("--engine", FAKE, "--state", str(tmp_path))
     with server_process(*arguments) as server:
-        client = sdk(server.url)
+        client = sdk(server.wait_ready())
         upload = begin(client, len(DATA))
         first = add(client, upload, DATA[:100_000])
         os.kill(server.process.pid, signal.SIGKILL)
     with server_process(*arguments) as server:
-        client = sdk(server.url)
+        client = sdk(server.wait_ready())
         second = add(client, upload, DATA[100_000:])
         file = client.uploads.complete(upload.id, part_ids=[first, second]).file
         assert file and client.files.content(file.id).read() == DATA

@@ -70,6 +70,8 @@ complete_before = msgspec.msgpack.Decoder(ReadComplete).decode
 def read_upload(body: bytes) -> Asked:
     """A Namer whose `own` is a ReadUpload. Raises ApiError 400 with `param`."""
     request, told, _ = json_body.decode(body, UploadBody)
+    if request.bytes < 0:
+        raise ApiError.invalid("bytes", "a number of bytes")
     if not request.filename or len(request.filename) > 4 * MAX_NAME:
         raise ApiError.invalid("filename", f"a name of at most {MAX_NAME} characters")
     if not _TYPE.fullmatch(request.mime_type[:300]):
