@@ -1,5 +1,6 @@
 """A server that was told to end: it finishes what it has begun, says so, and takes nothing new. Real signals."""
 
+import asyncio
 import json
 import os
 import signal
@@ -8,6 +9,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import openai
@@ -15,6 +18,9 @@ import pytest
 from runners import Gate
 from running import CEILING, RunningServer, ServerProcess, sdk, server_process, until, wait_gone
 
+from nitro.api.drain import Drain
+from nitro.api.middleware import RequestMiddleware
+from nitro.api.request_turns import REQUESTS_PER_TURN
 from nitro.cli import bound
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -136,6 +142,33 @@ def test_files_of_a_batch_wait_for_the_next_server(tmp_path: Path) -> None:
         until(lambda: client.batches.retrieve(made.id).request_counts.completed)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(CEILING) == 0
+
+
+def test_requests_that_wait_for_their_turn_are_under_way() -> None:
+    """They were let in before the server was told to end."""
+    drain, running = Drain(), []
+
+    async def scenario() -> None:
+        go_on = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await go_on.wait()
+
+        app.routes = []  # type: ignore[attr-defined]
+        guard = SimpleNamespace(cors=lambda *_: {}, check=lambda *_: None, check_host=lambda *_: None)
+        metrics = SimpleNamespace(answered=lambda *_: None)
+        middleware = RequestMiddleware(app, guard, metrics, 1, drain=drain)  # type: ignore[arg-type]
+        for number in range(REQUESTS_PER_TURN + 1):
+            path = f"/{number}"
+            scope = {"type": "http", "path": path, "raw_path": path.encode(), "query_string": b"", "method": "POST"}
+            scope |= {"headers": [], "client": ("127.0.0.1", 1), "scheme": "http", "server": ("127.0.0.1", 2)}
+            running.append(asyncio.create_task(middleware({**scope, "root_path": ""}, None, None)))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        assert drain.underway == REQUESTS_PER_TURN + 1
+        go_on.set()
+        await drain.finished()
+
+    asyncio.run(scenario())
 
 
 def test_a_server_in_this_process(serve) -> None:

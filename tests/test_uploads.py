@@ -1,6 +1,7 @@
 """`/v1/uploads`, asked by the OpenAI SDK: parts in any order, completed, cancelled, expired; and what is refused."""
 
 import hashlib
+import http.client
 import os
 import random
 import signal
@@ -134,6 +135,24 @@ def test_a_part_that_is_too_large(client: openai.OpenAI, monkeypatch: pytest.Mon
         add(client, upload, bytes(2**20 + 1))
     assert caught.value.status_code == 413
     add(client, upload, bytes(2**20))
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "said"),
+    [
+        ("", 33 * 2**20, "larger than 32 MiB; start the server with a larger --max-body"),
+        ("/upload_1/complete", 33 * 2**20, "larger --max-body"),
+        ("/upload_1/parts", 67 * 2**20, "larger than 66 MiB; send the file in smaller parts"),
+    ],
+)
+def test_bodies_that_are_too_large(fake_server: RunningServer, path: str, size: int, said: str) -> None:
+    """What is no part is held to the limit of all bodies. Refused by what its head says."""
+    with closing(http.client.HTTPConnection(fake_server.url.removeprefix("http://"))) as connection:
+        connection.putrequest("POST", f"/v1/uploads{path}")
+        connection.putheader("content-length", str(size))
+        connection.endheaders()
+        reply = connection.getresponse()
+        assert reply.status == 413 and said in reply.read().decode()
 
 
 def test_cancelled_and_expired(serve: Any, tmp_path: Path) -> None:

@@ -152,6 +152,8 @@ def make_app(
         openapi_config=None,
         logging_config=None,
     )
-    part = (in_parts.LARGEST_PART + FORM, "number of parts")
-    larger = {files.PATH: (filing.max_file + FORM, "--max-file"), in_parts.PATH: part}
+    larger = {
+        files.PATH: (filing.max_file + FORM, "start the server with a larger --max-file"),
+        f"{in_parts.PATH}/[^/]+/parts": (in_parts.LARGEST_PART + FORM, "send the file in smaller parts"),
+    }
     return RequestMiddleware(app, guard, metrics, max_body, recorder, larger, drain)

@@ -50,13 +50,13 @@ class RequestMiddleware:
         larger: Mapping[str, tuple[int, str]] | None = None,
         drain: Drain | None = None,
     ):
-        """`max_body` is in bytes; `larger`: of some routes, with what to raise for more. `recorder`: of what the guard
-        lets in. `drain`: tells whether the server ends."""
+        """`max_body` is in bytes; `larger`: of some paths (regular expressions), with what to do about a larger one.
+        `recorder`: of what the guard lets in. `drain`: tells whether the server ends."""
         self.inner: ASGIApp = Recording(app, recorder) if recorder else app
         self._guard = guard
         self._metrics = metrics
-        self._max_body = (max_body, "--max-body")
-        self._larger = larger or {}
+        self._max_body = (max_body, "start the server with a larger --max-body")
+        self._larger = {re.compile(pattern): limit for pattern, limit in (larger or {}).items()}
         self._turns = Turns()
         self._drain = drain or Drain()
         # For OPTIONS, HEAD and 405 alike. The `Allow` that Litestar puts into its exceptions knows no HEAD.
@@ -88,7 +88,8 @@ class RequestMiddleware:
         added = [(b"x-request-id", request_id.encode()), *self._guard.cors(method, headers, caller.scheme).items()]
         if form.id_header:
             added.append((form.id_header, request_id.encode()))
-        body = _Body(receive, headers, *self._larger.get(route, self._max_body))
+        limits = (limit for pattern, limit in self._larger.items() if pattern.fullmatch(path))
+        body = _Body(receive, headers, *next(limits, self._max_body))
         account: Account | None = None
 
         async def send_with_headers(message: Message) -> None:
@@ -120,9 +121,9 @@ class RequestMiddleware:
         try:
             if to_page:  # the page names its files from where it lies
                 return await _answer(send_with_headers, 308, {b"location": f"{caller.prefix}/".encode()}, b"")
-            if path not in OPEN_PATHS:
-                await self._turns.wait()
             with nullcontext() if path in self._unfinished else self._drain.request():
+                if path not in OPEN_PATHS:
+                    await self._turns.wait()
                 await self.inner(scope, body, send_with_headers)
         finally:
             if use:
@@ -166,13 +167,13 @@ class _Routes:
 
 
 class _Body:
-    """A request's body while it is received. It raises ApiError once it is longer than `limit`, in bytes, which
-    `option` sets."""
+    """A request's body while it is received. It raises ApiError once it is longer than `limit`, in bytes. `cure`:
+    what to do about it."""
 
-    def __init__(self, receive: Receive, headers: Headers, limit: int, option: str):
+    def __init__(self, receive: Receive, headers: Headers, limit: int, cure: str):
         self._receive = receive
         self._limit = limit
-        self._option = option
+        self._cure = cure
         self._length = int(headers.get(b"content-length", b"0"))
         self.unread = self._length > 0 or b"transfer-encoding" in headers
         self._received = 0
@@ -189,7 +190,7 @@ class _Body:
         """Raises ApiError 413."""
         if max(self._length, self._received) > self._limit:
             limit = f"{self._limit // 2**20} MiB"
-            raise ApiError(413, f"The body is larger than {limit}; start the server with a larger {self._option}.")
+            raise ApiError(413, f"The body is larger than {limit}; {self._cure}.")
 
 
 def _with_option(routes: Iterable[BaseRoute], option: str) -> list[str]:
