@@ -26,11 +26,14 @@ from nitro.service.failures import as_api_error
 
 T = TypeVar("T", bound=Struct)
 
-# A client may not name files, or code, of the server's machine.
+# A client may not name files, or code, of the server's machine, or machines that it connects to.
 NOT_OVER_HTTP = {
     "draft": "names a file",
+    "hosts": "names a file of machines, and what is run there",
     "lora": "names files",
     "mmproj": "names a file",
+    "rpc": "names machines that get the model's weights",
+    "rpc_insecure_network": "is the server's",
     "log_level": "is the server's",
 }
 
