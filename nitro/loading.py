@@ -140,10 +140,18 @@ class Loading:
 def limits(config: ServeConfig) -> Limits:
     """What may be loaded together. Raises StartError for a --memory that is none, and for more models than one whose
     layers are on the same workers, which serve one engine at a time."""
-    if config.rpc and (config.models_max or 1) > 1:
+    alone = _share_workers(config)
+    if alone and (config.models_max or 1) > 1:
         raise StartError(f"--models-max {config.models_max}: a worker of --rpc holds layers of one model at a time.")
-    most = 1 if config.rpc else config.models_max
+    most = 1 if alone else config.models_max
     return Limits(free_host_memory() if config.memory is None else memory(config.memory), most)
+
+
+def _share_workers(config: ServeConfig) -> bool:
+    """Whether several models may have layers on one worker: all have, or nitro.toml names it for two."""
+    own = [str(settings.options.get("rpc") or "") for settings in config.model_settings.values()]
+    named = [worker for text in own if text for worker in text.split(",")]
+    return bool(config.rpc) or len(set(named)) < len(named)
 
 
 def free_on_gpu(config: ServeConfig) -> int:

@@ -29,6 +29,7 @@ from nitro.engines.types import EngineSpec
 from nitro.errors import StartError
 from nitro.loading import limits
 from nitro.models import device_memory
+from nitro.models.settings import ModelSettings
 
 SOON = 10.0  # seconds in which a fault is told
 TEXT = "The Danube rises in the Black Forest and flows through ten countries."
@@ -134,6 +135,15 @@ def test_one_model_at_a_time() -> None:
     assert limits(config).count == 1
     with pytest.raises(StartError, match="--models-max 2: a worker of --rpc holds layers of one model at a time"):
         limits(ServeConfig(engine=FAKE, rpc="127.0.0.1:1", models_max=2))
+
+
+@pytest.mark.parametrize(("other", "count"), [("127.0.0.1:1", 1), ("127.0.0.1:2", None)])
+def test_models_of_nitro_toml_may_share_a_worker(other: str, count: int | None) -> None:
+    settings = {
+        "a": ModelSettings(options={"rpc": "127.0.0.1:3,127.0.0.1:1"}),
+        "b": ModelSettings(options={"rpc": other}),
+    }
+    assert limits(ServeConfig(engine=FAKE, model_settings=settings)).count == count
 
 
 def start(*arguments: str) -> tuple[int, str]:
