@@ -1,11 +1,13 @@
 """One model over several processes (`--hosts`): real ranks on this machine, real faults."""
 
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,8 +20,8 @@ from running import CEILING, RunningServer, sdk, server_process, until, wait_gon
 from same_answer import assert_same_answer, tolerance
 
 from nitro.config import ServeConfig
-from nitro.engines.backends.mlx.ranks import shares, team, wire
-from nitro.engines.hostfile import BadHosts, Hostfile, read
+from nitro.engines.backends.mlx.ranks import shares, starting, team, wire
+from nitro.engines.hostfile import BadHosts, Host, Hostfile, read
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
 from nitro.errors import EngineError, StartError
@@ -263,7 +265,8 @@ def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
 def test_the_start_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rank that never says anything is named, and ended; and who does not know the secret is no rank."""
     ssh = tmp_path / "ssh"
-    ssh.write_text('#!/bin/sh\nread errand\necho "$errand" > %s\nexec sleep 600\n' % (tmp_path / "errand"))
+    script = f"#!/bin/sh\necho {starting.READY}\nread errand\necho $errand > {tmp_path / 'errand'}\nexec sleep 600\n"
+    ssh.write_text(script)
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(team, "START_SECONDS", 3.0)
@@ -278,6 +281,25 @@ def test_the_start_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(LoadError, match=r"rank 1 \(far\.example\) did not begin within 3 seconds"):
             begun.result(CEILING)
     assert found._members[0].process.returncode == -signal.SIGKILL
+
+
+def test_no_terminal_repeats_the_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not told before the other side has its terminal silent: what comes earlier would stand in our log."""
+    fifo, told = tmp_path / "fifo", tmp_path / "told"
+    os.mkfifo(fifo)
+    ssh = tmp_path / "ssh"
+    script = f"#!/bin/sh\nread go < {fifo}\necho Welcome, {starting.READY}\nread errand\necho $errand > {told}\n"
+    ssh.write_text(script)
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    errand = wire.Errand(1, ["127.0.0.1"], "127.0.0.1", 1, "secret")
+    with starting.start(Host("far.example", ["127.0.0.1"]), errand, {}) as process:
+        assert process.stdin
+        waiting = fcntl.ioctl(process.stdin, termios.FIONREAD, bytes(4))
+        fifo.write_text("\n")
+        until(lambda: told.exists() and told.read_text().endswith("\n"))
+        assert json.loads(told.read_text())["secret"] == "secret" and waiting == bytes(4)
+    assert "stty -echo; echo " in starting._script([], {})
 
 
 def test_ranks_that_do_not_find_each_other_end() -> None:

@@ -5,12 +5,15 @@ over the connection to rank 0, and what is left is to go to the same folder and 
 """
 
 import ctypes
+import io
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 
@@ -22,6 +25,7 @@ FOLLOWER = "nitro.engines.backends.mlx.ranks.follower"
 TIED = "nitro.engines.backends.mlx.ranks.starting"  # whose main runs a command that ends with us
 PR_SET_PDEATHSIG = 1  # prctl(2)
 # -tt: a terminal, so that what runs there is hung up when ssh ends. BatchMode: nobody is there to type a password.
+READY = "nitro: the rank is expected"  # said on the other machine once its terminal repeats nothing
 SSH = ("ssh", "-tt", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
 
 
@@ -33,20 +37,41 @@ def start(host: Host, errand: Errand, environment: Mapping[str, str]) -> subproc
         command = [*python, FOLLOWER]
     else:
         command = [*python, TIED, *SSH, host.ssh, _script([*python, FOLLOWER], environment)]
-    process = subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, env={**os.environ, **environment})
-    assert process.stdin
-    try:
-        process.stdin.write(msgspec.json.encode(errand) + b"\n")
-    except BrokenPipeError:
-        pass  # it has ended already, which is seen later
+    said = None if host.is_here else subprocess.PIPE
+    environment = {**os.environ, **environment}
+    process = subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=said, env=environment)
+    if process.stdout:
+        threading.Thread(target=_hand_over, args=(process, errand), name="rank's words", daemon=True).start()
+    else:
+        _tell(process, errand)
     return process
 
 
+def _tell(process: subprocess.Popen[bytes], errand: Errand) -> None:
+    assert process.stdin
+    with suppress(OSError, ValueError):  # it has ended already, which is seen later
+        process.stdin.write(msgspec.json.encode(errand) + b"\n")
+
+
+def _hand_over(process: subprocess.Popen[bytes], errand: Errand) -> None:
+    """Tell the errand as soon as the other terminal does not repeat it: our log would have the secret. What is said
+    else goes where our own words go."""
+    assert process.stdout
+    with io.BufferedReader(process.stdout) as words:  # type: ignore[type-var]  # a FileIO, without bufsize
+        for line in words:
+            if line.strip().endswith(READY.encode()):
+                _tell(process, errand)
+                continue
+            with suppress(OSError):
+                os.write(1, line)
+
+
 def _script(command: list[str], environment: Mapping[str, str]) -> str:
-    """For the shell of the other machine. Its terminal must not say again what it reads."""
+    """For the shell of the other machine."""
     folder = shlex.quote(os.getcwd())
     variables = " ".join(shlex.quote(f"{name}={value}") for name, value in environment.items())
-    return f"stty -echo; cd {folder} 2>/dev/null; exec env {variables} {shlex.join(command)}"
+    ready = f"stty -echo; echo {shlex.quote(READY)}; cd {folder} 2>/dev/null"
+    return f"{ready}; exec env {variables} {shlex.join(command)}"
 
 
 def end_with_parent() -> None:
