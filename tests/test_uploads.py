@@ -1,5 +1,6 @@
 """`/v1/uploads`, asked by the OpenAI SDK: parts in any order, completed, cancelled, expired; and what is refused."""
 
+import asyncio
 import hashlib
 import http.client
 import os
@@ -20,8 +21,9 @@ from openai.types import UploadCompleteParams, UploadCreateParams
 from running import FAKE, RunningServer, sdk, server_process, until
 
 from nitro.api.files import in_parts, part_bodies
-from nitro.state import uploads
+from nitro.state import files, uploads
 from nitro.state.file_schema import FILES
+from nitro.state.file_store import FileStore
 
 DATA = random.Random(1).randbytes(3 * 2**20 + 12345)
 LINES = b'{"custom_id": "a"}\n' * 100
@@ -106,6 +108,29 @@ def test_what_is_wrong_with_parts(client: openai.OpenAI) -> None:
     assert hashlib.md5(b"1234567890").hexdigest() in differs
     file = complete(upload.id, part_ids=[two, one], md5=other).file  # nothing was lost
     assert file and client.files.content(file.id).read() == b"6789012345"
+
+
+@pytest.mark.parametrize("md5", [None, hashlib.md5(b"12345").hexdigest()])
+def test_one_that_ends_while_its_parts_are_put_together(tmp_path: Path, md5: str | None) -> None:
+    """As by another request that completes it: its parts are gone then, and that is said, not that they differ."""
+
+    async def scenario() -> None:
+        store = FileStore(tmp_path, 30, 2**30)
+        new = uploads.NewUpload(
+            id="upload_1", created=store.now, expires=store.now + 60, bytes=5, name="a", purpose="batch", seconds=None
+        )
+        upload = await store.write(lambda db: uploads.create(db, new))
+        number = await store.write(lambda db: files.begin(db, "file_1", "owner", ""))
+        await store.write(lambda db: files.add(db, number, 0, [b"12345"], 2**30))
+        await store.write(lambda db: uploads.add(db, upload.id, "part_1", number, store.now))
+        parts = await store.read(lambda db: uploads.parts(db, upload.number))
+        await store.write(lambda db: uploads.cancel(db, upload.id, store.now))
+        with pytest.raises(uploads.Ended):
+            await in_parts._assembled(store, upload, parts, md5)
+        assert await store.read(files.used) == 0
+        await store.close()
+
+    asyncio.run(scenario())
 
 
 def test_an_empty_file(client: openai.OpenAI) -> None:

@@ -193,6 +193,7 @@ async def _assembled(store: FileStore, upload: StoredUpload, parts: list[Part], 
                 await pieces.add(data)
         await pieces.end()
         if md5 is not None and digest.hexdigest() != md5.lower():
+            await store.read(lambda db: uploads.pending(db, upload.id, store.now))  # else the parts went meanwhile
             raise ApiError.invalid("md5", f"that of the file; the parts have {digest.hexdigest()}")
         file = await store.write(lambda db: uploads.complete(db, upload.id, number, store.now))
         if file is None:
