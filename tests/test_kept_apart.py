@@ -184,28 +184,30 @@ def test_a_name_is_whose_it_is(serve: Callable[..., RunningServer], tmp_path: Pa
 
 
 def test_what_a_key_began_ends_with_it(serve: Any, gate: Any, tmp_path: Path) -> None:
-    """A response that waits in the background is not computed for a key that is gone, or has expired."""
-    secrets = {name: new_secret() for name in NAMES}
+    """A response that waits in the background is not computed for a key that is gone, has expired, or may not ask."""
+    secrets = {name: new_secret() for name in (*NAMES, "carol")}
     path = tmp_path / "keys.toml"
     write(path, secrets)
     options = {"engine": "runners:GatedRunner", "model": gate.path, "parallel": 1}
     server = serve(state=tmp_path / "state", keys=path, **options)
     gate.accept()
-    asked = Server(server.ready(), secrets)
+    asked = Server(server.ready(), dict(secrets))
     body = {"model": "", "input": "Hi", "background": True}
-    first, lost, late = (asked.made(name, "POST /v1/responses", body)["id"] for name in ("root", "alice", "bob"))
+    names = ("root", "alice", "bob", "carol")
+    first, lost, late, kept_out = (asked.made(name, "POST /v1/responses", body)["id"] for name in names)
     gate.wait_inside()
-    write(path, {"root": secrets["root"], "bob": secrets["bob"]}, bob={"expires": now()})
+    del secrets["alice"]
+    write(path, secrets, bob={"expires": now()}, carol={"routes": ("GET /v1/*",)})
     until(lambda: asked.call("alice", "GET /v1/models").status_code == 401)
     until(lambda: asked.call("bob", "GET /v1/models").status_code == 401)
     gate.open()
     found = {}
-    for id in (first, lost, late):
+    for id in (first, lost, late, kept_out):
         ended = lambda id=id: asked.made("root", f"GET /v1/responses/{id}")  # noqa: E731
         until(lambda ended=ended: ended()["status"] in ("completed", "failed"))
         found[id] = ended()
     assert found[first]["status"] == "completed"
-    for id, name in ((lost, "alice"), (late, "bob")):
+    for id, name in ((lost, "alice"), (late, "bob"), (kept_out, "carol")):
         assert found[id]["status"] == "failed" and f"'{name}'" in found[id]["error"]["message"]
 
 

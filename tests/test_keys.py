@@ -154,6 +154,9 @@ def test_administrators_may(many: Many) -> None:
     assert call(many, "scraper", "/metrics").status_code == 200
     assert call(many, "scraper", "/v1/records").status_code == 403, "only what its routes have"
     assert call(many, "alice", "/api/generate", {"model": FAKE_ID, "keep_alive": 0}).status_code == 403
+    for name, ignored in (("alice", "keep_alive"), ("root", None)):  # a load alone says so, too
+        loaded = call(many, name, "/api/generate", {"model": FAKE_ID, "keep_alive": "5m"})
+        assert loaded.status_code == 200 and loaded.headers.get("x-nitro-ignored") == ignored
 
 
 def test_routes(many: Many) -> None:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from litestar import MediaType, Request, Response, delete, get, post, route
 from litestar.enums import HttpMethod
 from msgspec import Struct
+from msgspec.structs import replace
 
 from nitro import __version__
 from nitro.api import embedding_endpoint, error_responses, json_body, readers
@@ -35,7 +36,7 @@ from nitro.keys.refusals import check_model
 from nitro.models.fetching import Fetching
 from nitro.models.pool import Pool
 from nitro.models.pool_entry import PoolEntry
-from nitro.service import ignored_parameters
+from nitro.service import ignored_parameters, keep_alive
 from nitro.service.asked import Asked
 from nitro.service.disconnects import ClientDisconnected
 from nitro.service.failures import as_api_error
@@ -142,6 +143,8 @@ async def _load(request: Request, kind: Kind, asked: Asked, wants: Wants, receiv
         id, reason = await loading.unload(pool, asked.model), "unload"
     else:
         id, reason = await loading.load(pool, asked.model, wants, strict, received.principal), "load"
+        if wants.keep_alive is not None and not received.principal.may_keep_models:
+            wants = replace(wants, ignored=[*wants.ignored, keep_alive.NAME])
     now = datetime.now(UTC)
     done = kind.done(model=listed(id), created_at=now, done=True, done_reason=reason)
     return ndjson.reply(done, ignored_parameters.header(wants.ignored))

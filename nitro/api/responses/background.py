@@ -43,6 +43,7 @@ log = logging.getLogger("nitro.api")
 LOOK_AGAIN = 1.0  # seconds: a response may run on another server of the same folder
 TRY_AGAIN = 2.0  # seconds, after a fault that may pass
 RECOVER_EVERY = 600.0  # seconds
+PATH = "/v1/responses"
 BACKGROUND = "background"  # the user that responses without a key share the engine as, together
 ROUTE = "/v1/responses"
 
@@ -276,13 +277,15 @@ class Background:
 
     def principal(self, principal: Principal, user: str) -> Principal:
         """The same for this user: of a key, it has the key's rights and counts as its. Raises ApiError 401 where that
-        key holds no more."""
+        key holds no more, and 403 where it may not ask for responses any more."""
         name = users.key_named(user)
         if name is None:
             return replace(principal, user=user or BACKGROUND)
         account = self._keys.named(name) if self._keys else None
         if account is None:
             raise refusals.gone(name)
+        if not account.key.has_route("POST", PATH):  # it had it when the response was asked for
+            raise refusals.no_route(name, f"POST {PATH}")
         return replace(principal, user=user, rights=account.key, use=account.resume())
 
     def tell(self, id: str) -> None:
