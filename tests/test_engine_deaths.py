@@ -227,6 +227,20 @@ def test_last_words_outlive_their_process(monkeypatch: pytest.MonkeyPatch) -> No
     assert set(text) == {"ä"} and len(text) == MAX_WORDS // 2 and at == now
 
 
+def test_what_was_foretold_is_not_said_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that something else has ended has not died of it."""
+    now = 100.0
+    monkeypatch.setattr(last_words.time, "monotonic", lambda: now)
+    process, said = EngineProcess.__new__(EngineProcess), LastWords()
+    process._marks = CrashMarks()
+    said.write_to(process._marks)
+    said.foretell("The ranks have not found each other", 30)
+    now += 29
+    assert process.recent_words() == ""
+    now += 1.5
+    assert process.recent_words() == "The ranks have not found each other"
+
+
 # How it comes back
 
 

@@ -60,7 +60,7 @@ class EngineProcess(ChildProcess):
     def recent_words(self) -> str:
         """What the process has said a moment ago of a fault, or of what it waits for; empty: nothing."""
         words, at = self._marks.words() if self._marks else ("", 0.0)
-        return one_line(words) if words and time.monotonic() - at < RECENT else ""
+        return one_line(words) if words and 0 <= time.monotonic() - at < RECENT else ""  # not yet: it was foretold
 
     async def reap(self) -> None:
         """See ChildProcess. Its shared memory goes as well, which else waited for the garbage collector."""
