@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from nitro.cli.main import main
+from nitro.config import ServeConfig
 from scripts import container_stages
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +58,7 @@ def test_the_property_list_of_a_mac(tmp_path: Path) -> None:
     program, *arguments = told["ProgramArguments"]
     assert Path(program).name == "nitro" and arguments[0] in main.commands
     assert told["KeepAlive"] == {"SuccessfulExit": False} and told["RunAtLoad"] is True
+    assert told["ExitTimeOut"] > ServeConfig().grace  # seconds; launchd's own 20 would kill what is being finished
     assert all(os.path.isabs(path) for path in [program, told["StandardErrorPath"]])
     (tmp_path / "key").write_text("secret")
     assert set(told["EnvironmentVariables"]) == {"NITRO_API_KEY_FILE"}

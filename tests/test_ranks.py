@@ -284,12 +284,13 @@ def test_the_start_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_no_terminal_repeats_the_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not told before the other side has its terminal silent: what comes earlier would stand in our log."""
+    """It is not told before the other side has its terminal silent: what comes earlier would stand in our log. And what
+    leads there does not end before the server does."""
     fifo, told = tmp_path / "fifo", tmp_path / "told"
     os.mkfifo(fifo)
     ssh = tmp_path / "ssh"
-    script = f"#!/bin/sh\nread go < {fifo}\necho Welcome, {starting.READY}\nread errand\necho $errand > {told}\n"
-    ssh.write_text(script)
+    lines = ("#!/bin/sh", f"read go < {fifo}", f"echo Welcome, {starting.READY}", "read errand")
+    ssh.write_text("\n".join((*lines, "kill -TERM $$", f"echo $errand > {told}\n")))  # systemd sends it to all
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     errand = wire.Errand(1, ["127.0.0.1"], "127.0.0.1", 1, "secret")

@@ -82,6 +82,8 @@ def end_with_parent() -> None:
 
 
 def main() -> None:
-    """Run the command in the arguments in place of this process."""
+    """Run the command in the arguments in place of this process. SIGTERM is the server's business, also where systemd
+    sends it to all of a service: ssh leaves it ignored."""
     end_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.execvp(sys.argv[1], sys.argv[1:])
