@@ -73,6 +73,8 @@ class Loading:
             return LoadPlan(spec, _size(path) + adapters, template, defaults)
         if spec.hosts:  # its ranks agree upon what fits
             return LoadPlan(spec, hostfile.read(Path(spec.hosts)).part_here(_size(path)), template, defaults)
+        if spec.rpc:  # what its workers have free is not known while they serve another model
+            return LoadPlan(spec, min(_size(path) + adapters, budget), template, defaults)
         from nitro.models import fit  # what reads headers is not needed at the start
 
         most = memory_of_engine(spec)
@@ -174,7 +176,7 @@ def memory_of_engine(spec: EngineSpec) -> int:
     """Bytes that --engine-memory lets it take, weights included; many where that does not bound its weights."""
     from nitro.models import device_memory
 
-    if spec.engine_memory is None or spec.rpc or device_memory.free_on_gpu(spec):
+    if spec.engine_memory is None or device_memory.free_on_gpu(spec):
         return NO_LIMIT
     return parse(spec.engine_memory)
 

@@ -74,6 +74,12 @@ def test_one_that_is_alone_takes_what_it_likes(tiny: Path) -> None:
     assert alone.spec.kv_bytes is None and alone.spec.context is None
 
 
+def test_one_whose_layers_go_to_workers_is_not_measured_by_this_machine(tiny: Path) -> None:
+    """They are one model's at a time, so that they cannot be asked while another one is loaded."""
+    made = plan(tiny, budget=1000, rpc="127.0.0.1:1")
+    assert made.bytes == 1000 and made.spec.kv_bytes is None and made.spec.context is None
+
+
 def test_what_cannot_be_set(tiny: Path) -> None:
     with pytest.raises(StartError, match="parallel"):
         plan(tiny, ModelSettings(options={"parallel": 1000}))
