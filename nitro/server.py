@@ -260,11 +260,12 @@ class Server:
         self.files.read_again()
 
     def drain(self) -> None:
-        """Take no new requests, and stop when those under way have their replies, or --grace is over. What the next
-        server takes up again ends at once."""
+        """Take no new requests, and stop when those under way have their replies and what has begun in the background
+        has ended, or --grace is over. Batches end at once: the next server takes them up."""
         if self._draining:
             return
         self._drain.begin()
+        self._kept.drain()
         if self.batches:
             self.batches.stop()
         if self._drain.underway:
@@ -275,6 +276,7 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.config.grace):
                 await self._drain.finished()
+                await self._kept.finished()
         self.stop()
 
     def stop(self) -> None:

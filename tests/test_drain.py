@@ -4,10 +4,13 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +25,7 @@ from nitro.api.drain import Drain
 from nitro.api.middleware import RequestMiddleware
 from nitro.api.request_turns import REQUESTS_PER_TURN
 from nitro.cli import bound
+from nitro.state.schema import RESPONSES
 
 HELLO = [{"role": "user", "content": "Hello"}]
 GATED = "runners:GatedRunner"
@@ -142,6 +146,25 @@ def test_files_of_a_batch_wait_for_the_next_server(tmp_path: Path) -> None:
         until(lambda: client.batches.retrieve(made.id).request_counts.completed)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(CEILING) == 0
+
+
+def test_what_has_begun_in_the_background_is_finished(gate: Gate, tmp_path: Path) -> None:
+    """Its client may have seen some of it. What waits stays for the next server."""
+    state = ("--state", str(tmp_path), "--parallel", "1", "--grace", "600")
+    with server_process("--engine", GATED, *state, gate.path) as server:
+        gate.accept()
+        client = sdk(server.wait_ready())
+        ask = partial(client.responses.create, model="", input="Hello", background=True, max_output_tokens=2)
+        begun, waits = ask().id, [ask().id for _ in range(3)]
+        gate.wait_inside()
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: httpx.get(f"{client.base_url.join('/health')}").status_code == 503)
+        gate.open()
+        assert server.process.wait(CEILING) == 0
+    with closing(sqlite3.connect(tmp_path / RESPONSES.file)) as db:
+        found = {id: json.loads(body) for id, body in db.execute("SELECT id, body FROM responses")}
+    assert found[begun]["incomplete_details"]["reason"] == "max_output_tokens"
+    assert [found[id]["status"] for id in waits] == ["queued"] * len(waits)
 
 
 def test_requests_that_wait_for_their_turn_are_under_way() -> None:

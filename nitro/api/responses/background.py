@@ -87,12 +87,25 @@ class Background:
         self._running: dict[str, Principal] = {}
         self._news: dict[str, set[asyncio.Future[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stopped = False
+        self._recovering: asyncio.Task[None] | None = None
+        self._drains = self._stopped = False
 
     def start(self) -> None:
         """Take up what was left."""
         if not self.memory.off:
-            self._begin(self._recover())
+            self._recovering = self._begin(self._recover())
+
+    def drain(self) -> None:
+        """Begin nothing more that nobody waits for: the next server takes it up. What has begun goes on, since clients
+        may have seen some of it."""
+        self._drains = True
+        if self._recovering:
+            self._recovering.cancel()
+
+    async def finished(self) -> None:
+        """After `drain`: once what has begun has ended."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     def stop(self) -> None:
         """What runs is given up, before anything else of the server ends; the next one takes it up."""
@@ -213,10 +226,11 @@ class Background:
             self._free -= 1
             self._begin(self._work())
 
-    def _begin(self, work: Any) -> None:
+    def _begin(self, work: Any) -> "asyncio.Task[None]":
         task = asyncio.create_task(work, name="background")
         self._tasks.add(task)
         task.add_done_callback(self._over)
+        return task
 
     def _over(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
@@ -226,8 +240,7 @@ class Background:
     async def _work(self) -> None:
         """Compute what waits, then leave the place."""
         try:
-            while self._waiting:
-                id = self._waiting.popleft()
+            while (id := self._next()) is not None:
                 left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 self._running[id] = Principal(id, left, BACKGROUND, route=ROUTE)
                 try:
@@ -237,6 +250,14 @@ class Background:
                     self._tell(id)
         finally:
             self._free += 1
+
+    def _next(self) -> str | None:
+        """The next one that waits and may begin."""
+        while self._waiting:
+            id = self._waiting.popleft()
+            if not self._drains or id in self._news:
+                return id
+        return None
 
     async def _recover(self) -> None:
         """Now, and from time to time: another server of the same folder may end."""
