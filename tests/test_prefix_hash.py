@@ -28,6 +28,11 @@ BODIES: list[tuple[str, dict[str, Any], str]] = [
     ("messages", {"messages": PARTS, "system": SYSTEM, "stream": True}, KEY),
     ("responses", {"input": "Hello", "instructions": SYSTEM, "store": False}, KEY),
     ("responses", {"input": LATER, "instructions": SYSTEM, "store": False, "stream": True}, KEY),
+    (
+        "responses",
+        {"input": [LATER[1]], "instructions": SYSTEM, "store": False},
+        prefix_key.of_messages([LATER[1]], SYSTEM),
+    ),
     ("completions", {"prompt": "é" * 300}, prefix_key.of_prompt("é" * 256 + "more")),
 ]
 

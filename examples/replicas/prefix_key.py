@@ -7,9 +7,10 @@ from typing import Any
 def of_messages(messages: list[dict[str, Any]], system: str | None = None) -> str:
     """Of a conversation: the texts up to the first message of a user. `system`: Anthropic's, or the `instructions` of a
     response; None: it is one of the messages, or there is none."""
-    texts = [] if system is None else [system]
+    if system is not None:
+        messages = [{"role": "system", "content": system}, *messages]
     users = (number for number, message in enumerate(messages) if message["role"] == "user")
-    return _digest("\n".join([*texts, *map(_text, messages[: next(users, 0) + 1])]))
+    return _digest("\n".join(map(_text, messages[: next(users, 0) + 1])))
 
 
 def of_prompt(prompt: str) -> str:
