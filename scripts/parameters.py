@@ -20,7 +20,7 @@ from nitro.api.audio import requests as audio
 from nitro.api.batches.bodies import BatchBody
 from nitro.api.body_rewriting import structs_in
 from nitro.api.files.part_bodies import CompleteBody, UploadBody
-from nitro.api.files.schema import UploadForm
+from nitro.api.files.schema import PartForm, UploadForm
 from nitro.api.llama_server import requests as llama_server
 from nitro.api.names import Harmless, Known, Mapped, Opened, Refused
 from nitro.api.ollama import requests as ollama
@@ -132,9 +132,10 @@ PROTOCOLS: list[Protocol] = [
             "POST /v1/files": UploadForm,
             "POST /v1/batches": BatchBody,
             "POST /v1/uploads": UploadBody,
+            "POST /v1/uploads/{upload_id}/parts": PartForm,
             "POST /v1/uploads/{upload_id}/complete": CompleteBody,
         },
-        about="`POST /v1/files` is a form (`multipart/form-data`): see [batches](batches.md).",
+        about="`POST /v1/files` and `…/parts` are forms (`multipart/form-data`): see [batches](batches.md).",
     ),
     Protocol(
         "llama-server's routes for tokens",

@@ -114,7 +114,7 @@ def test_a_connection_holds_back_what_is_soon_followed_by_more() -> None:
     written: list[bytes] = []
     lost: list[bool] = []
     socket = SimpleNamespace(write=written.append, is_closing=lambda: bool(lost))
-    protocol = SimpleNamespace(transport=socket, end=lambda: written.append(b"end"), hold_back=None)
+    protocol = SimpleNamespace(transport=socket, write=socket.write, end=lambda: written.append(b"end"), hold_back=None)
     transport = _ReplyTransport(protocol)  # type: ignore[arg-type]
     transport.write(b"a")
     transport.hold()
@@ -142,7 +142,7 @@ def test_a_whole_reply_is_one_write(length: bytes | None) -> None:
     """One that tells its length; the head of another one goes out before its body is there."""
     written: list[bytes] = []
     socket = SimpleNamespace(write=written.append, is_closing=lambda: False)
-    transport = _ReplyTransport(SimpleNamespace(transport=socket, end=None, hold_back=None))  # type: ignore[arg-type]
+    transport = _ReplyTransport(SimpleNamespace(transport=socket, write=socket.write, end=None, hold_back=None))  # type: ignore[arg-type]
     writer = ReplyWriter(SimpleNamespace(), transport)  # type: ignore[arg-type]
     scope: dict[str, Any] = {
         "type": "http",
