@@ -92,8 +92,9 @@ def http(url: str) -> httpx.Client:
 
 
 def client(url: str) -> openai.OpenAI:
-    asked = http(url)
-    return openai.OpenAI(base_url=f"{asked.base_url}v1", api_key="none", max_retries=0, http_client=asked)
+    own = {"http_client": http(url)} if url.startswith("unix:") else {}
+    base = "http://localhost" if own else url
+    return openai.OpenAI(base_url=f"{base}/v1", api_key="none", max_retries=0, timeout=CEILING, **own)
 
 
 def under_load(url: str, names: range, hashed: bool) -> Load:
