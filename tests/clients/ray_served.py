@@ -1,5 +1,6 @@
 """examples/replicas/ray_serve as its page starts it; what CHANGES names is for a smaller machine, and less time."""
 
+import json
 import os
 import queue
 import re
@@ -19,7 +20,7 @@ from pathlib import Path
 import environments
 import replicas
 from replicas import ENDLESS, EXAMPLES, LONG, Replica
-from running import CEILING, FAKE
+from running import CEILING, FAKE, raw_request
 
 from nitro.system import folders
 
@@ -171,18 +172,22 @@ def going(servers: list[Served]) -> Iterator[None]:
 
 def check_scaled(cluster: Cluster, servers: list[Served]) -> None:
     """Many requests bring a fourth replica. When they are gone one of the four ends, and its stream comes whole."""
-    keys = ({"x-nitro-prefix": f"held {number}"} for number in count())
+    keys = (f"x-nitro-prefix: held {number}" for number in count())
+    body = {"model": "", "prompt": "A long one.", "max_tokens": ENDLESS, "ignore_eos": True}
     streams = {}
     with ExitStack() as kept:
         with ExitStack() as held:
-            with going(servers):
-                for _ in range(WANTED):
-                    held.enter_context(replicas.long_stream(cluster.url, servers, ENDLESS, next(keys)))
+            for each in servers:
+                each.signal(signal.SIGSTOP)  # what is held costs nothing
+            for _ in range(WANTED):
+                text = json.dumps(body).encode()
+                held.enter_context(raw_request(cluster.url, text, None, "/v1/completions", next(keys)))
             four = cluster.wait_replicas(4)
             with going(four):
                 while len(streams) < 4:
                     with ExitStack() as opened:
-                        told = replicas.long_stream(cluster.url, four, LONG, next(keys))
+                        headers = dict([next(keys).split(": ")])
+                        told = replicas.long_stream(cluster.url, four, LONG, headers)
                         stream, replica = opened.enter_context(told)
                         if replica.url not in streams:
                             streams[replica.url] = stream
