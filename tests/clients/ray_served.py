@@ -160,7 +160,7 @@ def _is_of(pid: int, leader: int) -> bool:
 
 
 def check_scaled(cluster: Cluster, servers: list[Served]) -> None:
-    """Many requests bring a fourth replica. When they are gone one of the four ends, under load, and nothing is lost."""
+    """Many requests bring a fourth replica. Later one ends again, under load, and nothing is lost."""
     body = json.dumps({"model": "", "prompt": "Hello", "max_tokens": 1}).encode()
     with ExitStack() as held:
         for each in servers:
