@@ -19,7 +19,7 @@ import httpx
 import openai
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from running import CEILING, FAKE, ServerProcess, server_process
+from running import CEILING, FAKE, ServerProcess, server_process, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "replicas"
 sys.path.insert(0, str(EXAMPLES))
@@ -57,12 +57,13 @@ class Replica:
 
     def shown(self, name: str) -> float:
         """A number of its metrics."""
-        families = text_string_to_metric_families(httpx.get(f"{self.url}/metrics").text)
+        with http(self.url) as asked:
+            families = list(text_string_to_metric_families(asked.get("/metrics").text))
         return next(sample.value for family in families for sample in family.samples if sample.name == name)
 
     def has(self, id: str) -> bool:
         """Whether a request of this id is under way there."""
-        with httpx.stream("GET", f"{self.url}/v1/server/events", timeout=CEILING) as events:
+        with http(self.url) as asked, asked.stream("GET", "/v1/server/events") as events:
             snapshot = next(line for line in events.iter_lines() if line.startswith("data: "))
         requests = json.loads(snapshot.removeprefix("data: "))["requests"]
         return any(each["id"] == id and each["phase"] == "answer" for each in requests)
@@ -83,8 +84,17 @@ def three() -> Iterator[list[Replica]]:
         yield [Replica(server) for server in servers]
 
 
+def http(url: str) -> httpx.Client:
+    """A client of a server at `http://…`, or on a Unix socket at `unix:…`."""
+    path = url.removeprefix("unix:")
+    transport = None if path == url else httpx.HTTPTransport(uds=path)
+    return httpx.Client(transport=transport, base_url="http://localhost" if transport else url, timeout=CEILING)
+
+
 def client(url: str) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=CEILING)
+    own = {"http_client": http(url)} if url.startswith("unix:") else {}
+    base = "http://localhost" if own else url
+    return openai.OpenAI(base_url=f"{base}/v1", api_key="none", max_retries=0, timeout=CEILING, **own)
 
 
 def under_load(url: str, names: range, hashed: bool) -> Load:
@@ -136,15 +146,23 @@ def _turns(asked: openai.OpenAI, name: int, hashed: bool) -> Iterator[Turn]:
 
 
 @contextmanager
-def long_stream(url: str, replicas: list[Replica], tokens: int) -> Iterator[tuple[openai.Stream, Replica]]:
+def long_stream(
+    url: str, replicas: list[Replica], tokens: int, headers: dict[str, str] | None = None
+) -> Iterator[tuple[openai.Stream, Replica]]:
     """A stream that has begun, and the server that it comes from."""
     with client(url) as asked:
         messages = [{"role": "user", "content": "A long one."}]
-        options = {"max_tokens": tokens, "extra_body": {"ignore_eos": True}}
-        stream = asked.chat.completions.create(model="", messages=messages, stream=True, **options)
-        next(stream)
-        (replica,) = [each for each in replicas if each.has(stream.response.headers["x-request-id"])]
-        yield stream, replica
+        options = {"max_tokens": tokens, "extra_body": {"ignore_eos": True}, "extra_headers": headers}
+        with asked.chat.completions.create(model="", messages=messages, stream=True, **options) as stream:
+            next(stream)
+            id = stream.response.headers.get_list("x-request-id")[0]  # Ray's own follows
+            (replica,) = [each for each in replicas if each.has(id)]
+            yield stream, replica
+
+
+def whole(stream: openai.Stream) -> bool:
+    """Read it to its end."""
+    return [chunk.choices[0].finish_reason for chunk in stream][-1] == "length"
 
 
 def check_killed(url: str, replicas: list[Replica]) -> Replica:
@@ -160,33 +178,58 @@ def check_drained(url: str, replicas: list[Replica]) -> Replica:
     """A stream that runs on a server when that is told to end comes whole. Returns the server, which has ended."""
     with long_stream(url, replicas, LONG) as (stream, replica):
         replica.drain()
-        assert [chunk.choices[0].finish_reason for chunk in stream][-1] == "length"
+        assert whole(stream)
     assert replica.server.process.wait(CEILING) == 0
     return replica
 
 
-def check(url: str, replicas: list[Replica], hashed: bool) -> None:
-    """Nothing is lost but what a killed server was at; and conversations find their prefixes."""
+def check_left(url: str, replicas: list[Replica]) -> None:
+    """A client that leaves ends the work at its stream."""
+    with long_stream(url, replicas, ENDLESS) as (_, replica):
+        assert replica.shown("nitro_requests_running") == 1
+    until(lambda: replica.shown("nitro_requests_running") == 0)
+    assert replica.shown("nitro_generated_tokens_total") < ENDLESS
+
+
+def check_well(url: str, replicas: list[Replica], hashed: bool) -> Load:
+    """All servers take part, and nothing is lost."""
     well = under_load(url, range(0, 48), hashed)
     assert (well.whole, well.lost) == (48 * TURNS, [])
     shares = [replica.shown("nitro_generated_tokens_total") for replica in replicas]
     assert all(shares), shares
+    return well
+
+
+def check_killed_under_load(url: str, replicas: list[Replica], hashed: bool, resent: bool) -> tuple[Load, Replica]:
+    """Only what the killed server was at is lost. `resent`: of that only what had begun."""
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(under_load, url, range(100, 148), hashed)
         killed = check_killed(url, replicas)
         worse = loading.result()
-    rest = [replica for replica in replicas if replica is not killed]
     assert worse.whole + len(worse.lost) == 48 * TURNS
-    assert len(worse.lost) <= CLIENTS and all(begun for begun, _ in worse.lost), worse.lost
+    assert len(worse.lost) <= CLIENTS and (not resent or all(begun for begun, _ in worse.lost)), worse.lost
+    return worse, killed
+
+
+def check_hits(well: Load, left: Replica, lost: int) -> None:
+    """As many prefixes are found as one server finds alone, nearly."""
+    alone = under_load(left.url, range(300, 348), False)
+    print(f"prefix hits {well.hits:.3f}, of one server {alone.hits:.3f}; lost {lost}")
+    assert well.hits >= 0.9 * alone.hits
+
+
+def check(url: str, replicas: list[Replica], hashed: bool) -> None:
+    """Nothing is lost but what a killed server was at; and conversations find their prefixes."""
+    well = check_well(url, replicas, hashed)
+    worse, killed = check_killed_under_load(url, replicas, hashed, resent=True)
+    rest = [replica for replica in replicas if replica is not killed]
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(under_load, url, range(200, 248), hashed)
         drained = check_drained(url, rest)
         ending = loading.result()
     assert (ending.whole, ending.lost) == (48 * TURNS, [])
     (left,) = [replica for replica in rest if replica is not drained]
-    alone = under_load(left.url, range(300, 348), False)
-    print(f"prefix hits {well.hits:.3f}, of one server {alone.hits:.3f}; lost {len(worse.lost)}")
-    assert well.hits >= 0.9 * alone.hits
+    check_hits(well, left, len(worse.lost))
 
 
 def free_port() -> int:

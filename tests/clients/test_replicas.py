@@ -4,6 +4,7 @@ from pathlib import Path
 
 import debian
 import pytest
+import ray_served
 import replicas
 from replicas import EXAMPLES, Replica
 from test_proxies import NGINX, started, user
@@ -47,3 +48,17 @@ def test_nothing_is_lost_and_prefixes_are_found(balancer, hashed: bool, tmp_path
         command, env = balancer(tmp_path, port, servers)
         with started(command, tmp_path, port, env):
             replicas.check(f"http://127.0.0.1:{port}", servers, hashed)
+
+
+def test_ray_serve() -> None:
+    """It sends nothing again, and ends a replica when there are too many."""
+    with ray_served.running() as cluster:
+        url, servers = cluster.url, cluster.wait_replicas(3)
+        ray_served.check_replies(url)
+        well = replicas.check_well(url, servers, hashed=True)
+        replicas.check_left(url, servers)
+        worse, _ = replicas.check_killed_under_load(url, servers, hashed=True, resent=False)
+        cluster.wait_replicas(2)
+        servers = cluster.wait_replicas(3)
+        ray_served.check_scaled(cluster, servers)
+        replicas.check_hits(well, cluster.replicas()[0], len(worse.lost))
