@@ -31,6 +31,10 @@ SERVERS = {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--ray", action="store_true", help="also Ray Serve before several servers, which takes minutes")
+
+
 class OnQuickMlx(ServeConfig):
     """The server knows of "mlx", and so the embedded model keeps its name, its sampling and its system message."""
 

@@ -50,8 +50,10 @@ def test_nothing_is_lost_and_prefixes_are_found(balancer, hashed: bool, tmp_path
             replicas.check(f"http://127.0.0.1:{port}", servers, hashed)
 
 
-def test_ray_serve() -> None:
+def test_ray_serve(request: pytest.FixtureRequest) -> None:
     """It sends nothing again, and ends a replica when there are too many."""
+    if not request.config.getoption("ray", False):
+        pytest.skip("Ray takes minutes: --ray")
     with ray_served.running() as cluster:
         url, servers = cluster.url, cluster.wait_replicas(3)
         ray_served.check_replies(url)
