@@ -134,6 +134,39 @@ def test_experts_are_stacked(tmp_path: Path) -> None:
     assert f"and the model has {EXPERTS} experts" in convert(beyond, "gguf", "--base", file).output
 
 
+def verify(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["verify", "--positions", "64", *map(str, arguments)])
+
+
+def test_two_of_any_kind_are_compared(bases: dict[str, Path], peft: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made.gguf"
+    assert convert(peft, "gguf", "--base", bases["gguf"], "-o", made, "--type", "f16").exit_code == 0
+    base = ("--base", bases["gguf"])
+    done = verify(peft, made, *base)
+    assert done.exit_code == 0 and "passed" in done.stdout and "mean KL" in done.stdout, done.output
+    done = verify(made, peft, *base)
+    assert done.exit_code == 0 and "not computed" in done.stdout, done.output
+    other = write_peft(tmp_path / "other", products(SHAPES), use_rslora=True)
+    done = verify(peft, other, *base)
+    assert done.exit_code == 1 and "FAILED" in done.stdout and Q in done.stdout
+    done = verify(peft, other, "--reference", made, *base)
+    assert done.exit_code == 1 and done.stdout.count(f"compared with {made}") == 2
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "base", "said"),
+    [
+        ("peft", "peft", None, "is a LoRA; name its model with --base MODEL"),
+        ("peft", "gguf", "gguf", "A LoRA is compared with a LoRA"),
+        ("gguf", "gguf", "gguf", "--base is for LoRAs"),
+    ],
+)
+def test_what_is_not_compared(bases: dict[str, Path], peft: Path, a: str, b: str, base: str | None, said: str) -> None:
+    paths = {**bases, "peft": peft}
+    done = verify(paths[a], paths[b], *(("--base", paths[base]) if base else ()))
+    assert done.exit_code == 1 and said in done.stderr
+
+
 # Results that are wrong
 
 

@@ -23,6 +23,11 @@ class AdapterTensors:
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
+    @property
+    def types(self) -> set[str]:
+        """Of their numbers, as safetensors calls them."""
+        return {entry.type for entry in self._entries.values()}
+
     def numbers(self, name: str) -> np.ndarray:
         """As float32. Raises AdapterError."""
         try:

@@ -102,6 +102,8 @@ def layer_errors(expected: Adapter, found: Adapter) -> dict[str, float]:
 
 def _why_not(kind: str, base: Base) -> str:
     """Why the model is not computed; empty where it is."""
+    if kind == "peft":
+        return "not computed: that is done of a GGUF, or of mlx-lm's folder"
     if kind == "gguf" and base.path.is_dir():
         return "not computed: the base is a folder and no GGUF"
     if kind == "mlx" and not base.path.is_dir():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nitro.checkpoints import adapter_base, adapter_kinds, adapter_reader, gguf_adapter, mlx_adapter
 from nitro.checkpoints.adapter_base import Base
+from nitro.checkpoints.adapter_tensors import AdapterTensors
 from nitro.checkpoints.adapters import Adapter, AdapterType
 from nitro.convert import adapter_proof, output
 from nitro.convert.adapter_proof import AdapterProof
@@ -61,6 +62,29 @@ def _convert(plan: AdapterPlan, notify: Notify) -> AdapterProof:
     if plan.target.is_file():
         adapter_proof.write(plan.target, proof)
     return proof
+
+
+def compare(reference: Path, adapter: Path, model: Path, positions: int, notify: Notify) -> AdapterProof:
+    """The proof that two adapters of a model are the same, of any kinds. It is not written. Raises ConvertError."""
+    try:
+        base = adapter_base.of(model)
+        types = {_type_of(path) for path in (reference, adapter)}
+        if "gguf" in map(adapter_kinds.kind, (reference, adapter)):
+            base.need_header()
+        type: AdapterType = "F32" if types == {"F32"} else "F16"
+        return adapter_proof.prove(reference, adapter, base, positions, notify, type)
+    except (AdapterError, UnreadableGGUF) as error:
+        raise ConvertError(str(error)) from None
+
+
+def _type_of(path: Path) -> AdapterType:
+    """F32, or F16 where some of its numbers have fewer bits. Raises AdapterError."""
+    kind = adapter_kinds.kind(path)
+    if kind == "gguf":
+        types = {tensor.type for tensor in adapter_kinds.read_header(path).tensors.values()}
+    else:
+        types = AdapterTensors(path / adapter_kinds.WEIGHTS[kind]).types
+    return "F32" if types <= {"F32", "F64"} else "F16"
 
 
 def fitted(path: Path, base: Base) -> Adapter:

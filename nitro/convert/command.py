@@ -7,6 +7,7 @@ from typing import Any
 from nitro.checkpoints import adapter_kinds
 from nitro.checkpoints.adapters import AdapterType
 from nitro.convert import adapters, checkpoint, output, progress, routes, verify
+from nitro.convert.adapter_proof import AdapterProof
 from nitro.convert.adapters import AdapterPlan
 from nitro.convert.comparison import Cosines, LogitScores, Proof
 from nitro.convert.plan import ConversionPlan, default_target
@@ -58,7 +59,11 @@ def _convert_adapter(source: Path, to: str, target: Path | None, base: Path | No
     output.remove_leftovers(target)
     type = types.get(asked.lower(), "F32")
     plan = AdapterPlan(source, to, base, target, options["force"], options["positions"], type)
-    proof = adapters.convert(plan, progress.notify)
+    _show_adapter(adapters.convert(plan, progress.notify))
+    progress.notify(f"wrote {target}")
+
+
+def _show_adapter(proof: AdapterProof, title: str = "") -> None:
     computed = proof.computed
     if proof.scores:
         computed += (
@@ -67,17 +72,22 @@ def _convert_adapter(source: Path, to: str, target: Path | None, base: Path | No
     lines = {
         "layers": f"{proof.layers}, the largest relative error {proof.largest_error:.2g}",
         "logits": computed,
-        "proof": "passed",
+        "proof": _verdict(proof.passed, proof.failures),
     }
-    _print(lines)
-    progress.notify(f"wrote {target}")
+    _print(lines, title)
 
 
-def compare(reference: Path, model: Path, original: Path | None, positions: int) -> bool:
+def compare(reference: Path, model: Path, original: Path | None, positions: int, base: Path | None = None) -> bool:
     """Print the proof that the model is the same as the reference; with an `original`, that both are the same as that.
+    Or LoRAs of the model `base`, instead of models.
 
     Returns whether all proofs passed. Raises ConvertError.
     """
+    named = [path for path in (reference, model, original) if path is not None]
+    if any(map(adapter_kinds.is_adapter, named)):
+        return _compare_adapters(named, base, positions)
+    if base is not None:
+        raise ConvertError(f"--base is for LoRAs, and {reference} is none.")
     pairs = [(reference, model)] if original is None else [(original, reference), (original, model)]
     passed = True
     for one, other in pairs:
@@ -91,6 +101,21 @@ def compare(reference: Path, model: Path, original: Path | None, positions: int)
     return passed
 
 
+def _compare_adapters(named: list[Path], base: Path | None, positions: int) -> bool:
+    """As `compare`. `named`: both, and what both are compared with, if that is given."""
+    if models := [path for path in named if not adapter_kinds.is_adapter(path)]:
+        raise ConvertError(f"A LoRA is compared with a LoRA, and {models[0]} is none.")
+    if base is None:
+        raise ConvertError(f"{named[0]} is a LoRA; name its model with --base MODEL.")
+    one, other, *original = named
+    passed = True
+    for reference, adapter in [(original[0], one), (original[0], other)] if original else [(one, other)]:
+        proof = adapters.compare(reference, adapter, base, positions, progress.notify)
+        _show_adapter(proof, f"{adapter} compared with {reference}")
+        passed = passed and proof.passed
+    return passed
+
+
 def show(proof: Proof, title: str = "") -> None:
     """Print a proof to stdout, one line for each comparison."""
     lines = {
@@ -100,9 +125,13 @@ def show(proof: Proof, title: str = "") -> None:
         "template": proof.chat_template,
         "contents": f"{proof.settings} settings and {proof.matrices} matrices compared",
         **_describe_scores(proof.scores),
-        "proof": "passed" if proof.passed else "FAILED: " + "; ".join(proof.failures),
+        "proof": _verdict(proof.passed, proof.failures),
     }
     _print(lines, title)
+
+
+def _verdict(passed: bool, failures: list[str]) -> str:
+    return "passed" if passed else "FAILED: " + "; ".join(failures)
 
 
 def _print(lines: dict[str, str], title: str = "") -> None:
