@@ -41,7 +41,9 @@ class SoundReader:
     def finished(self, arrays: Arrays) -> Arrays:
         """Of a window's "samples" its "features": float32 [mel bins, spectra]."""
         rate = self._extractor.sampling_rate
-        found = self._extractor(arrays["samples"], sampling_rate=rate, return_tensors="np")["input_features"][0]
+        with np.errstate(over="ignore", invalid="ignore"):  # of what is too loud
+            made = self._extractor(arrays["samples"], sampling_rate=rate, return_tensors="np")
+        found = made["input_features"][0]
         if not np.isfinite(found).all():
             raise MediaRejected("it is too loud to be computed.")
         return {**arrays, "features": np.asarray(found, np.float32)}
