@@ -98,8 +98,9 @@ def is_right(runner: Seer, close: float = CLOSE) -> bool:
 def test_samples_are_those_of_the_file() -> None:
     values = np.arange(-32768, 32768, 13, np.int16)
     assert np.array_equal(sounds.read(sound(wave_file(values)), RATE), values / np.float32(2**15))
+    heard = sounds.read(sound(FLAC), RATE) * 2**15
     tone = 8000 * np.sin(2 * np.pi * 500 * np.arange(800) / RATE)
-    assert np.array_equal(sounds.read(sound(FLAC), RATE), np.floor(tone / 64) * 64 / 2**15)
+    assert np.abs(heard + 32 - tone).max() < 33 and not (heard % 64).any()
     silent = sounds.read(sound(mp3(8)), RATE)
     assert abs(len(silent) - 8 * 1152 * RATE / 44100) < 1200 and not silent.any()
 

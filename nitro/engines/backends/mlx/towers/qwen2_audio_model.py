@@ -33,7 +33,7 @@ class ModelConfig(BaseModelArgs):  # type: ignore[misc]
     audio_config: Any = None
 
 
-class Projector(nn.Module):
+class Projector(nn.Module):  # type: ignore[misc]
     """Rows of the tower → rows of the text's width."""
 
     def __init__(self, config: ModelConfig):
@@ -41,7 +41,7 @@ class Projector(nn.Module):
         self.linear = nn.Linear(config.audio_config.d_model, config.text_config.hidden_size)
 
 
-class Model(nn.Module):
+class Model(nn.Module):  # type: ignore[misc]
     """The names of its parts are transformers'."""
 
     def __init__(self, config: ModelConfig):

@@ -13,7 +13,7 @@ from mlx import nn
 MARGIN = 1000.0  # below the largest float16, where transformers' layers cut what they compute
 
 
-class WhisperTower(nn.Module):
+class WhisperTower(nn.Module):  # type: ignore[misc]
     """The names of its parts are transformers'."""
 
     def __init__(self, config: Any):
@@ -46,7 +46,7 @@ class WhisperTower(nn.Module):
         return {name: _turned(array, name, shapes) for name, array in weights.items()}
 
 
-class Layer(nn.Module):
+class Layer(nn.Module):  # type: ignore[misc]
     """Attention, and two linear layers with GELU between."""
 
     def __init__(self, width: int, config: Any):
@@ -67,7 +67,7 @@ class Layer(nn.Module):
         return hidden
 
 
-class Attention(nn.Module):
+class Attention(nn.Module):  # type: ignore[misc]
     """Of all positions to all."""
 
     def __init__(self, width: int, heads: int):
