@@ -41,7 +41,7 @@ def test_a_rank_lives_while_mlx_lets_no_thread_run(model: Path) -> None:
                     os.kill(process.pid, signal.SIGSTOP)
                     until(lambda: pulse.is_stopped(process))
                     silence = Silence(PAUSE)
-                    until(lambda: silence.look(pulse.heard(beats)) > 2.0)
+                    until(lambda: silence.look(pulse.heard(beats)) > 1.2)
                     os.kill(process.pid, signal.SIGCONT)
                     until(lambda: pulse.heard(beats))
             finally:

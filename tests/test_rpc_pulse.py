@@ -70,7 +70,7 @@ def test_a_worker_lives_whoever_it_serves() -> None:
         until(beats.heard)
         busy.stop()
         silence = Silence(PAUSE)
-        until(lambda: silence.look(beats.heard()) > 2.0)
+        until(lambda: silence.look(beats.heard()) > 1.2)
         busy.go_on()
         until(beats.heard)
         beats.close()
@@ -114,12 +114,12 @@ def test_a_worker_that_is_stopped_while_a_model_is_loaded(smollm: Path) -> None:
 
 
 def test_a_worker_that_lives_may_take_its_time(smollm: Path) -> None:
-    """For three times as long as what nobody hears of is given; only when it is silent it is lost."""
+    """For twice as long as what nobody hears of is given; only when it is silent it is lost."""
     silent = threading.Event()
     with breathing(silent) as name, loading(smollm, name) as process:
         process.stdin.write("go on\n")
         process.stdin.flush()
-        end = time.monotonic() + 3.0
+        end = time.monotonic() + 2.0
         until(lambda: process.poll() is not None or time.monotonic() > end)
         silent.set()
         _, said = process.communicate(timeout=CEILING)
