@@ -273,6 +273,8 @@ class Team:
         if self._closing:
             return
         if sent is None:
+            # At once: what this process computes without it is nothing, and may end it before more is known.
+            OF_THIS_PROCESS.note(_sentence(f"{member.name} closed its connection"))
             self._end(f"{member.name} {member.how_it_ended()}")
             return
         member.heard = time.monotonic()
@@ -326,12 +328,16 @@ class Team:
         self._end(f"{self.names[0]} failed: {reason(error)}")
 
     def _end(self, sentence: str) -> None:
-        sentence = sentence[0].upper() + sentence[1:]
-        OF_THIS_PROCESS.note(sentence)
+        sentence = _sentence(sentence)
+        OF_THIS_PROCESS.replace(sentence)
         log.error("%s; all ranks end", sentence.rstrip("."))
         for member in self._members:
             member.process.kill()
         os._exit(LOST)
+
+
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def _listener(address: str) -> socket.socket:
