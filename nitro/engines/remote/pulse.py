@@ -11,7 +11,18 @@ from nitro.engines.remote.workers import Worker
 
 ALIVE = b"\xc8"  # asks for them
 SECONDS = 5.0  # to connect
+AT_ONCE = 1.0  # seconds in which a worker that gives signs of life has given the first
 MANY = 4096  # bytes: more than come between two looks
+
+
+def lives(worker: Worker) -> bool:
+    """Whether it gives a sign of life at once. False: it is stopped, or gives none."""
+    try:
+        with socket.create_connection((worker.address, worker.port), AT_ONCE) as sock:
+            sock.sendall(ALIVE)
+            return bool(sock.recv(1))
+    except OSError:
+        return False
 
 
 class Pulse:
