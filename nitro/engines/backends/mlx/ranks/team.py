@@ -36,8 +36,9 @@ log = logging.getLogger("nitro.ranks")
 START_SECONDS = 60.0  # in which all ranks must have begun: ssh, and Python
 GREETING_SECONDS = 2.0  # in which whoever connects must say who it is
 MAX_FRAME = 2**16  # bytes of what a rank sends
-CONSEQUENCE = 1.0  # seconds in which a rank may be missed, after another says that it lost somebody
-BRIEF = 0.2  # seconds in which a process whose connection closed has usually ended
+CONSEQUENCE = 1.0  # seconds in which a rank may be missed, after another lost it
+EXITING = 1.0  # seconds in which a process whose connection closed has usually ended
+BRIEF = 0.2  # seconds between two looks at those that are to begin
 BEAT = 0.5  # seconds between two Alive, at most
 LOST = 70  # exit status; sysexits.h: EX_SOFTWARE
 
@@ -61,7 +62,7 @@ class Member:
     def how_it_ended(self) -> str:
         """What became of its process, in words."""
         try:
-            status = self.process.wait(BRIEF)
+            status = self.process.wait(EXITING)
         except subprocess.TimeoutExpired:
             return "closed its connection"
         return f"was killed by {signals.name_of(-status)}" if status < 0 else f"ended with status {status}"
@@ -187,7 +188,7 @@ class Team:
 
     def name_the_lost(self) -> None:
         """A load failed here: the process ends, with the rank's name, if that is because one was lost."""
-        time.sleep(2 * BRIEF)
+        time.sleep(CONSEQUENCE)
 
     def close(self) -> None:
         """End them all."""
