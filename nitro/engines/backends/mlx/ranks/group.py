@@ -80,7 +80,7 @@ class Rank(Alone):
         return found
 
     def draw(self, logits: mx.array, rows: list[SamplerRow], newest: mx.array | None = None) -> mx.array:
-        """What rank 0 draws: the others add zeros to it. Where a rank is lost the sum is memory that nobody has written,
+        """What rank 0 draws: the others add zeros to it. Where a rank is lost the sum is memory that nobody wrote,
         and the next step, which is on its way already, looks those tokens up: they stay within the vocabulary."""
         mx.async_eval(logits)
         own = sampler.sample(logits, rows, newest) if self._draws else mx.zeros((len(rows),), mx.uint32)
