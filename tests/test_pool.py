@@ -569,6 +569,7 @@ def test_what_a_load_sets_ends_with_its_unload(many: Many) -> None:
         ({"options": {"mmproj": "/etc/passwd"}}, "options.mmproj"),
         ({"options": {"hosts": "/etc/passwd"}}, "options.hosts"),
         ({"options": {"rpc": "127.0.0.1:1"}}, "options.rpc"),
+        ({"options": {"insecure_network": True}}, "options.insecure_network"),
         ({"options": {"rpc_insecure_network": True}}, "options.rpc_insecure_network"),
         ({"options": {"temperature": 1}}, "options.temperature"),
         ({"options": {"context": 1}}, "options"),
