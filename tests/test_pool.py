@@ -19,6 +19,8 @@ from runners import Gate
 from running import CEILING, RunningServer, raw_request, wait_gone
 from tiny_models import write_gguf
 
+from nitro.api.openai import model_name
+from nitro.api.responses import asked as responses_asked
 from nitro.engines.types import EngineSpec
 from nitro.errors import EngineError
 from nitro.models import residency
@@ -283,6 +285,17 @@ ROUTES = {
 }
 
 
+@pytest.mark.parametrize(
+    "value, tier",
+    [(None, None), ("flex", "flex"), ("priority", "priority"), ("auto", "default"), (5, "default"), ([], "default")],
+)
+def test_a_tier_is_read_before_its_request(value: Any, tier: str | None) -> None:
+    """What is wrong with it the request's reader says."""
+    sent = json.dumps({"model": "anna", "service_tier": value, "input": "Hello"}).encode()
+    assert model_name.read_tiered(sent).tier == responses_asked.read(sent).tier == tier
+    assert model_name.read(sent).tier is None
+
+
 def test_flex_waits_while_people_use_a_model(many: Many, tmp_path: Path) -> None:
     """By whatever route it comes, a batch too. Others go first meanwhile; flex gets the room once they are quiet."""
     server = many(models_max=1, state=tmp_path / "state").ready()
@@ -293,7 +306,7 @@ def test_flex_waits_while_people_use_a_model(many: Many, tmp_path: Path) -> None
         ask = lambda route: httpx.post(  # noqa: E731
             f"{server.url}/v1/{route}", json={**ROUTES[route]("bert"), "service_tier": "flex"}, timeout=CEILING
         )
-        asked = [threads.submit(ask, route) for route in ROUTES]
+        theirs = [threads.submit(ask, route) for route in ROUTES]
         line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body("bert")}
         file = client.files.create(file=("in.jsonl", json.dumps(line).encode()), purpose="batch")
         batch = client.batches.create(input_file_id=file.id, endpoint=line["url"], completion_window="24h")
@@ -305,10 +318,10 @@ def test_flex_waits_while_people_use_a_model(many: Many, tmp_path: Path) -> None
         assert full.status_code == 429 and "4 requests wait" in full.json()["error"]["message"]
         assert says(server, "cleo") == "cleo"
         assert says(server, "anna", service_tier="priority") == "anna"
-        assert states(server)["bert"] == "waiting" and not any(each.done() for each in asked)
+        assert states(server)["bert"] == "waiting" and not any(each.done() for each in theirs)
         pool.limits = Limits(2**40, 1, quiet=0.0)
         assert says(server, "anna") == "anna"  # who leaves has the pool look again
-        assert [each.result(CEILING).status_code for each in asked] == [200] * 3
+        assert [each.result(CEILING).status_code for each in theirs] == [200] * 3
         until(server, lambda: not members(server)["bert"].leases)
     assert states(server)["bert"] == "ok" and members(server)["bert"].used == -math.inf
     assert client.batches.retrieve(batch.id).request_counts.failed == 0
