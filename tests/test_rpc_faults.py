@@ -31,6 +31,7 @@ from nitro.errors import StartError
 from nitro.loading import limits
 from nitro.models import device_memory
 from nitro.models.settings import ModelSettings
+from nitro.system.held_port import held_port
 
 SOON = 10.0  # seconds in which a fault is told
 TEXT = "The Danube rises in the Black Forest and flows through ten countries."
@@ -193,7 +194,7 @@ def test_weights_that_do_not_fit() -> None:
 
 def test_a_worker_that_dies_and_comes_back(serve, shallow_smollm: Path) -> None:
     """Its engine dies, the request under way is told which worker it was, and the next finds the worker again."""
-    with worker() as first, worker() as second:
+    with held_port() as port, worker() as first, worker(port=port) as second:
         names = f"{first.name},{second.name}"
         server = serve(engine="llama", model=str(shallow_smollm), context=4096, parallel=1, rpc=names).ready()
         stream = server.client().completions.create(
@@ -209,7 +210,7 @@ def test_a_worker_that_dies_and_comes_back(serve, shallow_smollm: Path) -> None:
         with pytest.raises(openai.InternalServerError, match=f"The RPC worker at {second.name} cannot be reached"):
             server.client().completions.create(model="", prompt="Again", max_tokens=1)
             server.client().completions.create(model="", prompt="Again", max_tokens=1)
-        with worker(port=second.port):
+        with worker(port=port):
             until(lambda: server.engine.info)
             assert server.client().completions.create(model="", prompt="One, two,", max_tokens=2).choices[0].text
             assert server.engine.info.workers.keys() == {first.name, second.name}
@@ -217,12 +218,12 @@ def test_a_worker_that_dies_and_comes_back(serve, shallow_smollm: Path) -> None:
 
 def test_a_worker_that_dies_while_nothing_is_asked(serve, shallow_smollm: Path) -> None:
     """Nobody's request finds it out."""
-    with worker() as only:
+    with held_port() as port, worker(port=port) as only:
         server = serve(engine="llama", model=str(shallow_smollm), context=256, rpc=only.name).ready()
         pid = server.engine.pid
         only.end()
         until(lambda: not server.engine.info)
-        with worker(port=only.port):
+        with worker(port=port):
             until(lambda: server.engine.info)
             assert server.engine.pid != pid
             assert server.client().completions.create(model="", prompt="One, two,", max_tokens=2).choices[0].text
