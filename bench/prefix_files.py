@@ -34,6 +34,7 @@ SPARE = 4  # slots beside those that run
 STREAM, EVICTING = 4000, SLOTS + SPARE + 1  # tokens of a stream, which is cut when it was measured; requests that take
 # all slots
 GAPS = 100  # of the stream, from when the prefix gives way
+LOOK = 0.1  # seconds between two looks at how many there are
 PATIENCE = 60.0
 
 Values = dict[str, dict[str, list[float]]]  # as in rows.py
@@ -111,27 +112,21 @@ async def stream_gaps(server: Server, prompts: Prompts) -> list[float]:
     """Milliseconds between the tokens of a stream, after short requests have had all slots, so that a long prompt that
     was in one of them gave way."""
     await client.chat(server.endpoint, body(server, prompts.words(WORDS), prompts))
-    began, enough, evicted = asyncio.Event(), asyncio.Event(), False
+    began = asyncio.Event()
     times: list[float] = []
-
-    def on_text() -> None:
-        began.set()
-        if evicted:
-            times.append(time.monotonic())
-        if len(times) > GAPS:
-            enough.set()
-
-    streaming = asyncio.create_task(
-        client.chat(server.endpoint, server.endpoint.chat_body(prompts.next(20), STREAM), on_text=on_text)
-    )
-    await began.wait()
-    for _ in range(EVICTING):
-        await client.chat(server.endpoint, server.endpoint.chat_body(prompts.next(20), 1))
-    evicted = True
-    await asyncio.wait([streaming, asyncio.create_task(enough.wait())], return_when=asyncio.FIRST_COMPLETED)
-    assert not streaming.done(), "the stream has ended before it was measured"
-    streaming.cancel()
-    return [1000 * (after - before) for before, after in itertools.pairwise(times)]
+    request = server.endpoint.chat_body(prompts.next(20), STREAM)
+    streaming = asyncio.create_task(client.chat(server.endpoint, request, on_text=began.set, times=times))
+    try:
+        await began.wait()
+        for _ in range(EVICTING):
+            await client.chat(server.endpoint, server.endpoint.chat_body(prompts.next(20), 1))
+        evicted = len(times)
+        while len(times) <= evicted + GAPS:
+            assert not streaming.done(), "the stream has ended before it was measured"
+            await asyncio.sleep(LOOK)
+    finally:
+        streaming.cancel()
+    return [1000 * (after - before) for before, after in itertools.pairwise(times[evicted:])]
 
 
 def steps(options: argparse.Namespace, seed: int, keeps: bool, engine: str = "llama") -> float:

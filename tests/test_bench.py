@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import bench
-from bench import gguf_on_mlx, measures, peers, processes, report, serve, workloads
+from bench import gguf_on_mlx, measures, peers, prefix_files, processes, report, serve, workloads
 from nitro.bench import client, scenarios, texts
 from nitro.bench.client import LoadResult, MeasuredAnswer
 from nitro.bench.endpoint import BenchEndpoint
@@ -299,3 +299,37 @@ def test_a_server_that_is_measured_twice_hears_no_prompt_twice(monkeypatch: pyte
     counted = asyncio.run(serve.measure([server] * 3, sides, workloads.WORKLOADS["rewrite"], rounds=3, seed=1))
     assert [len(turns) for turns in counted] == [3, 3, 3]
     assert heard["ours"] == heard["theirs"] and len({*heard["ours"], *heard["ours without"]}) == 2 * (1 + 3)
+
+
+EVENT = b'data: {"choices": [{"delta": {"content": "a"}}]}\n\n'
+
+
+def test_gaps_of_a_stream_are_of_what_comes_after_the_others() -> None:
+    """From a server that answers at once, but for the stream, which goes on when all others have been answered."""
+    answered: list[int] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        size = int(re.search(rb"Content-Length: (\d+)", head)[1])
+        tokens = json.loads(await reader.readexactly(size))["max_tokens"]
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (tokens * len(EVENT)))
+        try:
+            for number in range(tokens):
+                while number and tokens == prefix_files.STREAM and len(answered) <= prefix_files.EVICTING:
+                    await asyncio.sleep(0)
+                writer.write(EVENT)
+                await writer.drain()
+            answered.append(tokens)
+        except ConnectionError:
+            pass  # the stream is cut
+        finally:
+            writer.close()
+
+    async def measured() -> list[float]:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as listener:
+            port = listener.sockets[0].getsockname()[1]
+            return await prefix_files.stream_gaps(processes.Server(port, 0), Prompts(1))
+
+    gaps = client.run(measured())
+    assert len(gaps) >= prefix_files.GAPS and all(gap >= 0 for gap in gaps)
+    assert answered[: 1 + prefix_files.EVICTING] == [4] + [1] * prefix_files.EVICTING
