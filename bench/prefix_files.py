@@ -34,7 +34,7 @@ SPARE = 4  # slots beside those that run
 STREAM, EVICTING = 4000, SLOTS + SPARE + 1  # tokens of a stream, which is cut when it was measured; requests that take
 # all slots
 GAPS = 100  # of the stream, from when the prefix gives way
-LOOK = 0.1  # seconds between two looks at how many there are
+POLL = 0.05  # seconds
 PATIENCE = 60.0
 
 Values = dict[str, dict[str, list[float]]]  # as in rows.py
@@ -114,19 +114,17 @@ async def stream_gaps(server: Server, prompts: Prompts) -> list[float]:
     await client.chat(server.endpoint, body(server, prompts.words(WORDS), prompts))
     began = asyncio.Event()
     times: list[float] = []
-    request = server.endpoint.chat_body(prompts.next(20), STREAM)
-    streaming = asyncio.create_task(client.chat(server.endpoint, request, on_text=began.set, times=times))
-    try:
-        await began.wait()
-        for _ in range(EVICTING):
-            await client.chat(server.endpoint, server.endpoint.chat_body(prompts.next(20), 1))
-        evicted = len(times)
-        while len(times) <= evicted + GAPS:
-            assert not streaming.done(), "the stream has ended before it was measured"
-            await asyncio.sleep(LOOK)
-    finally:
-        streaming.cancel()
-    return [1000 * (after - before) for before, after in itertools.pairwise(times[evicted:])]
+    body_of_stream = server.endpoint.chat_body(prompts.next(20), STREAM)
+    streaming = asyncio.create_task(client.chat(server.endpoint, body_of_stream, on_text=began.set, times=times))
+    await began.wait()
+    for _ in range(EVICTING):
+        await client.chat(server.endpoint, server.endpoint.chat_body(prompts.next(20), 1))
+    before = len(times)
+    while len(times) <= before + GAPS:
+        await asyncio.sleep(POLL)
+        assert not streaming.done(), "the stream has ended before it was measured"
+    streaming.cancel()
+    return [1000 * (after - before) for before, after in itertools.pairwise(times[before:])]
 
 
 def steps(options: argparse.Namespace, seed: int, keeps: bool, engine: str = "llama") -> float:
