@@ -105,6 +105,12 @@ class RunningServer:
         """The next line of the request log, waited for."""
         return self.lines.get(timeout=CEILING)
 
+    def log_of(self, reply: httpx.Response) -> str:
+        """The line of the request that got this reply, waited for. What came before is passed over."""
+        while reply.headers["x-request-id"] not in (line := self.log_line()):
+            pass
+        return line
+
     def rows(self) -> list[list[int]]:
         """The sequence ids of every step so far."""
         return [[row.id for row in record.rows] for record in list(self.engine.steps)]
