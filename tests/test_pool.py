@@ -688,6 +688,6 @@ def test_ending_an_engine_gives_back_everything(many: Many) -> None:
         act(server, "unload", model="bert")
         wait_gone(watched)
         assert not Path(f"/proc/{pid}").exists()
-        server.run(asyncio.sleep(0))
         seen.append((open_files(), shared_maps()))
-    assert seen[-1] == seen[1]
+    files, maps = seen[1]
+    until(server, lambda: open_files() <= files and shared_maps() <= maps)  # some are closed a moment later
