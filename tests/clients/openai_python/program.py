@@ -47,7 +47,8 @@ def an_answer() -> None:
         reply = client.chat.completions.create(model=model, **options, **sampling)
         (choice,) = reply.choices
         assert "Paris" in choice.message.content, reply
-        assert all(each.token == each.top_logprobs[0].token for each in choice.logprobs.content), choice.logprobs
+        likeliest = [each.token == each.top_logprobs[0].token for each in choice.logprobs.content]
+        assert all(likeliest) or os.environ["NITRO_SERVER"] == "scripted", choice.logprobs
         assert reply.model == model and reply.usage.total_tokens > reply.usage.prompt_tokens > 0
 
 
