@@ -31,7 +31,9 @@ COMPUTED, UNKEPT = f"{OURS}, computing it", f"{OURS} without --prefix-cache"
 WORDS, QUESTION = 3950, 12
 CONTEXT, SLOTS = 4608, 2
 SPARE = 4  # slots beside those that run
-STREAM, EVICTING = 400, SLOTS + SPARE + 1  # tokens of a stream; requests that take all slots
+STREAM, EVICTING = 4000, SLOTS + SPARE + 1  # tokens of a stream, which is cut when it was measured; requests that take
+# all slots
+GAPS = 100  # of the stream, from when the prefix gives way
 PATIENCE = 60.0
 
 Values = dict[str, dict[str, list[float]]]  # as in rows.py
@@ -109,13 +111,15 @@ async def stream_gaps(server: Server, prompts: Prompts) -> list[float]:
     """Milliseconds between the tokens of a stream, after short requests have had all slots, so that a long prompt that
     was in one of them gave way."""
     await client.chat(server.endpoint, body(server, prompts.words(WORDS), prompts))
-    began, evicted = asyncio.Event(), False
+    began, enough, evicted = asyncio.Event(), asyncio.Event(), False
     times: list[float] = []
 
     def on_text() -> None:
         began.set()
         if evicted:
             times.append(time.monotonic())
+        if len(times) > GAPS:
+            enough.set()
 
     streaming = asyncio.create_task(
         client.chat(server.endpoint, server.endpoint.chat_body(prompts.next(20), STREAM), on_text=on_text)
@@ -124,7 +128,9 @@ async def stream_gaps(server: Server, prompts: Prompts) -> list[float]:
     for _ in range(EVICTING):
         await client.chat(server.endpoint, server.endpoint.chat_body(prompts.next(20), 1))
     evicted = True
-    await streaming
+    await asyncio.wait([streaming, asyncio.create_task(enough.wait())], return_when=asyncio.FIRST_COMPLETED)
+    assert not streaming.done(), "the stream has ended before it was measured"
+    streaming.cancel()
     return [1000 * (after - before) for before, after in itertools.pairwise(times)]
 
 
@@ -135,7 +141,6 @@ def steps(options: argparse.Namespace, seed: int, keeps: bool, engine: str = "ll
         processes.running(ours(options, kept if keeps else None, engine)) as server,
     ):
         gaps = client.run(stream_gaps(server, Prompts(seed)))
-        assert len(gaps) > STREAM // 4, "the stream has ended before the others"
         assert not keeps or list(Path(kept).glob("*/*")), "nothing was written"
         return percentile(gaps, 0.95)
 

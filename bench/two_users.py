@@ -23,6 +23,7 @@ LIGHT = "TTFT p95 of who asks little, ms"
 OURS_ALONE, SERVER_ALONE = f"{OURS}, alone", f"{SERVER}, alone"
 MUCH = 64  # requests that one user always has under way
 LITTLE = 6  # requests of the other, one after the other
+OF_A_QUEUE = 1  # of these where they wait behind all of the first one's, which takes minutes each
 WORDS, LONG, SHORT = 20, 64, 8  # of a prompt; tokens of an answer: of who asks much, and of who asks little
 CLIENTS, CONTEXT = 8, 512
 OTHER = "127.0.0.2"
@@ -42,10 +43,11 @@ def commands(options: argparse.Namespace) -> dict[str, processes.Command]:
     }
 
 
-async def _asks(server: Server, prompts: Prompts) -> float:
+async def _asks(server: Server, prompts: Prompts, requests: int = LITTLE) -> float:
     """The p95 of the first token's time, in ms, over a few requests."""
     answers = [
-        await client.chat(server.endpoint, server.endpoint.chat_body(prompts.next(WORDS), SHORT)) for _ in range(LITTLE)
+        await client.chat(server.endpoint, server.endpoint.chat_body(prompts.next(WORDS), SHORT))
+        for _ in range(requests)
     ]
     return 1000 * percentile([answer.ttft or 0.0 for answer in answers], 0.95)
 
@@ -78,25 +80,25 @@ async def _much(server: Server, prompts: Prompts) -> AsyncIterator[None]:
             raise result
 
 
-async def _turn(server: Server, seed: int) -> tuple[float, float]:
-    """Beside the other, and alone."""
+async def _turn(server: Server, seed: int, requests: int) -> tuple[float, float]:
+    """Beside the other, of so many requests, and alone."""
     prompts = Prompts(seed)
     alone = await _asks(server, prompts)
     async with _much(server, prompts):
-        return await _asks(server, prompts), alone
+        return await _asks(server, prompts, requests), alone
 
 
 def measured(options: argparse.Namespace) -> Values:
-    """A row's work. In each round both servers have a turn; the first one is not counted."""
+    """A row's work. In each round both servers have a turn."""
     both = commands(options)
     names = list(both)
     alone = {OURS: OURS_ALONE, SERVER: SERVER_ALONE}
     values: Values = {LIGHT: {name: [] for name in [*names, *alone.values()]}}
     with processes.all_running(list(both.values())) as servers:
-        for number, order in enumerate([tuple(range(len(names))), *turns(options.rounds, len(names))]):
+        for number, order in enumerate(turns(options.rounds, len(names))):
             for i in order:
-                beside, by_itself = client.run(_turn(servers[i], number))
-                if number:
-                    values[LIGHT][names[i]].append(beside)
-                    values[LIGHT][alone[names[i]]].append(by_itself)
+                requests = LITTLE if names[i] == OURS else OF_A_QUEUE
+                beside, by_itself = client.run(_turn(servers[i], number, requests))
+                values[LIGHT][names[i]].append(beside)
+                values[LIGHT][alone[names[i]]].append(by_itself)
     return values

@@ -21,7 +21,9 @@ from same_answer import assert_same_answer, tolerance
 
 from nitro.config import ServeConfig
 from nitro.engines.backends.mlx.ranks import shares, starting, team, wire
+from nitro.engines.crash_marks import CrashMarks, shared_memory
 from nitro.engines.hostfile import BadHosts, Host, Hostfile, read
+from nitro.engines.last_words import LastWords
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
 from nitro.errors import EngineError, StartError
@@ -118,6 +120,24 @@ def test_a_rank_that_is_killed_is_named_and_all_come_back(ranked: RunningServer)
             list(stream)
     assert complete(ranked, TEXT).choices[0].text
     assert ranked.engine.restarts == restarts + 1
+
+
+def test_what_a_lost_rank_leaves_unwritten_is_still_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step on its way looks it up in a table, which ended rank 0 by SIGSEGV before it could name the lost one."""
+    mx = pytest.importorskip("mlx.core")
+    from nitro.engines.backends.mlx.ranks.group import Rank
+
+    class Two:
+        def size(self) -> int:
+            return 2
+
+        def rank(self) -> int:
+            return 1
+
+    unwritten = mx.array([2**32 - 1, 2**31, 3], mx.uint32)
+    monkeypatch.setattr(mx.distributed, "all_sum", lambda own, group: unwritten)
+    rank = Rank(Two(), ["here", "there"], 1, False, ready=lambda: None)
+    assert rank.draw(mx.zeros((3, 64)), [None] * 3).tolist() == [63, 63, 3]
 
 
 def test_a_rank_that_is_silent_is_named_and_ended(ranked: RunningServer) -> None:
@@ -260,6 +280,31 @@ def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
     far = [{"ssh": "127.0.0.1", "ips": ["192.0.2.1"]}, {"ssh": "far.example", "ips": ["192.0.2.2"]}]
     with pytest.raises(LoadError, match=r"this machine cannot listen on 192\.0\.2\.1: "):
         team.Team(read(hosts_file(tmp_path, *far)), None).start()
+
+
+def test_a_rank_whose_connection_closes_is_named_before_more_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process computes without it may end this process at any moment."""
+    marks = CrashMarks(shared_memory())
+    monkeypatch.setattr(team, "OF_THIS_PROCESS", words := LastWords())
+    words.write_to(marks)
+
+    class Closed(team.Member):
+        def how_it_ended(self) -> str:
+            assert marks.words()[0] == "Rank 1 (there) closed its connection"
+            raise EndOfTest
+
+    class EndOfTest(Exception):
+        pass
+
+    here, there = socket.socketpair()
+    there.close()
+    with here:
+        member = Closed("rank 1 (there)", None)
+        member.sock = here
+        host = Host("127.0.0.1", ["127.0.0.1"])
+        with pytest.raises(EndOfTest):
+            team.Team(Hostfile([host, host]), 8.0)._listen(member)
+    marks.close()
 
 
 def test_the_start_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,10 +80,11 @@ class Rank(Alone):
         return found
 
     def draw(self, logits: mx.array, rows: list[SamplerRow], newest: mx.array | None = None) -> mx.array:
-        """What rank 0 draws: the others add zeros to it."""
+        """What rank 0 draws: the others add zeros to it. Where a rank is lost the sum is memory that nobody has written,
+        and the next step, which is on its way already, looks those tokens up: they stay within the vocabulary."""
         mx.async_eval(logits)
         own = sampler.sample(logits, rows, newest) if self._draws else mx.zeros((len(rows),), mx.uint32)
-        told = mx.distributed.all_sum(own, group=self._group)
+        told = mx.minimum(mx.distributed.all_sum(own, group=self._group), mx.array(logits.shape[-1] - 1, mx.uint32))
         mx.async_eval(told)
         return told
 

@@ -36,8 +36,9 @@ START_SECONDS = 60.0  # in which all ranks must have begun: ssh, and Python that
 GREETING_SECONDS = 2.0  # in which whoever connects must say who it is
 MAX_FRAME = 2**16  # bytes of what a rank sends
 LOAD_SILENCE = 60.0  # seconds without a sign of life while a model loads
-CONSEQUENCE = 1.0  # seconds in which a rank may be missed, after another says that it lost somebody
-BRIEF = 0.2  # seconds in which a process whose connection closed has usually ended
+CONSEQUENCE = 1.0  # seconds in which a rank may be missed, after another lost it
+EXITING = 1.0  # seconds in which a process whose connection closed has usually ended
+BRIEF = 0.2  # seconds between two looks at those that are to begin
 BEAT = 0.5  # seconds between two signs of life, at most
 LOST = 70  # exit status; sysexits.h: EX_SOFTWARE
 
@@ -58,7 +59,7 @@ class Member:
     def how_it_ended(self) -> str:
         """What became of its process, in words."""
         try:
-            status = self.process.wait(BRIEF)
+            status = self.process.wait(EXITING)
         except subprocess.TimeoutExpired:
             return "closed its connection"
         return f"was killed by {signals.name_of(-status)}" if status < 0 else f"ended with status {status}"
@@ -169,7 +170,7 @@ class Team:
 
     def name_the_lost(self) -> None:
         """A load failed here: the process ends, with the rank's name, if that is because one was lost."""
-        time.sleep(2 * BRIEF)
+        time.sleep(CONSEQUENCE)
 
     def close(self) -> None:
         """End them all."""
@@ -243,6 +244,8 @@ class Team:
         if self._closing:
             return
         if sent is None:
+            # At once: what this process computes without it is nothing, and may end it before more is known.
+            OF_THIS_PROCESS.note(_sentence(f"{member.name} closed its connection"))
             self._end(f"{member.name} {member.how_it_ended()}")
             return
         member.heard = time.monotonic()
@@ -297,12 +300,16 @@ class Team:
         self._end(f"{self.names[0]} failed: {reason(error)}")
 
     def _end(self, sentence: str) -> None:
-        sentence = sentence[0].upper() + sentence[1:]
-        OF_THIS_PROCESS.note(sentence)
+        sentence = _sentence(sentence)
+        OF_THIS_PROCESS.replace(sentence)
         log.error("%s; all ranks end", sentence.rstrip("."))
         for member in self._members:
             member.process.kill()
         os._exit(LOST)
+
+
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def _listener(address: str) -> socket.socket:
