@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from nitro.bench.endpoint import BenchEndpoint
+from nitro.system.held_port import held_port
 
 HOST = "127.0.0.1"
 LOAD_TIMEOUT = 120.0  # seconds
@@ -65,9 +65,8 @@ class Server:
 def running(command: Command) -> Iterator[Server]:
     """Start a server, wait until it is ready, and end it afterwards. Raises RuntimeError if it is never ready."""
     signal.signal(signal.SIGTERM, _exit)
-    port = _free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(OPTION_VARIABLES)}
-    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as kept:
+    with held_port(HOST) as port, tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as kept:
         environment["XDG_STATE_HOME"] = kept  # not among what the user's programs have kept
         arguments = command(port)
         process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
@@ -168,12 +167,6 @@ def cpu_seconds(pid: int) -> float:
     """CPU time of one process so far. Raises OSError where there is none."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def _wait_ready(port: int, problem: Callable[[], str | None]) -> bool:

@@ -48,8 +48,9 @@ def _warn(server: Running) -> None:
         )
     if not locked and config.uds and int(config.uds_mode, 8) & stat.S_IWOTH:
         log.warning("every user of this machine can use the model: --uds-mode %s, and no --api-key", config.uds_mode)
-    if config.rpc and config.rpc_insecure_network:
-        log.warning("--rpc-insecure-network: what goes to the workers can be read and changed on its way")
+    if (config.rpc or config.hosts) and config.takes_any_network:
+        others = "the workers" if config.rpc else "other machines"
+        log.warning("--insecure-network: what goes to %s can be read and changed on its way", others)
     for warning in certificates.warnings() if certificates else ():
         log.warning("%s", warning)
 

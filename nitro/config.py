@@ -310,7 +310,7 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
         except BadAdapters as error:
             raise StartError(str(error)) from None
         options["mmproj"] = projectors.named(options["mmproj"])
-        options["hosts"] = hosts_file(options["hosts"])
+        options["hosts"] = hosts_file(options["hosts"], options["insecure_network"])
         check_engine_memory(options["engine_memory"])
         return EngineSpec(
             model=model, projector=projector, stall_timeout=self.stall_timeout, **options, **self.prefix_files()
@@ -327,13 +327,14 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
         return {"prefix_cache": str(self.prefix_cache.expanduser().absolute()), "prefix_cache_bytes": size}
 
 
-def hosts_file(text: str | None) -> str | None:
-    """The file of --hosts, by its whole path. Raises StartError for one that cannot be used."""
+def hosts_file(text: str | None, insecure: bool) -> str | None:
+    """The file of --hosts, by its whole path. `insecure`: its machines may be on any network. Raises StartError for one
+    that cannot be used."""
     if text is None:
         return None
     path = Path(text).expanduser().absolute()
     try:
-        hostfile.read(path)
+        hostfile.check_network(path, hostfile.read(path), insecure)
     except hostfile.BadHosts as error:
         raise StartError(str(error)) from None
     return str(path)

@@ -129,7 +129,7 @@ class Loading:
         if options["draft"]:
             options["draft"] = model_source.find_draft(options["draft"], options["engine"])
         options["mmproj"] = projectors.named(options["mmproj"])
-        options["hosts"] = hosts_file(options["hosts"])
+        options["hosts"] = hosts_file(options["hosts"], options["insecure_network"])
         check_engine_memory(options["engine_memory"])
         about = {"model": source.path, "projector": source.projector, "stall_timeout": self._config.stall_timeout}
         about |= self._config.prefix_files()

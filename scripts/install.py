@@ -41,7 +41,7 @@ GGUFLIB = "scripts/gguflib"
 
 # llama.cpp's backend for layers on other machines is not in the package's build, and is built beside it.
 RPC_BACKEND = "scripts/rpc_backend.py"
-RPC_FILES = (RPC_BACKEND, "scripts/ggml_rpc/offered_memory.cpp")
+RPC_FILES = (RPC_BACKEND, "scripts/ggml_rpc/offered_memory.cpp", "scripts/ggml_rpc/sign_of_life.cpp")
 
 # Estimates, printed before a build; CUDA for one GPU architecture.
 CPU_BUILD_CORE_MINUTES = 8

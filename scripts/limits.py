@@ -20,6 +20,7 @@ from nitro.service import embedding_request, rerank_request
 from nitro.service.intake import lanes
 from nitro.service.intake.prepare import MAX_TOOLS_BYTES
 from nitro.service.media.checks import MAX_TOTAL
+from nitro.state import bounds
 from nitro.system.file_descriptors import MAX_CONNECTIONS
 from nitro.text import MAX_TEMPLATE_CHARACTERS
 
@@ -79,6 +80,12 @@ LIMITS: dict[str, list[Limit]] = {
         ),
         Limit("a file that is uploaded", "{} MiB", "413", "test_files::test_its_bounds", "max_file"),
         Limit("all files together", "as `--files-size` says", "507", "test_files::test_its_bounds"),
+        Limit(
+            "uploads in parts, and batches, that have not ended",
+            f"{bounds.MOST:,} each; of one key {bounds.MOST_OF_ONE}",
+            "429",
+            "test_kept_apart::test_places_of_one_and_of_all",
+        ),
         Limit("pause in a body", "{} s", "408", "test_protocol::test_half_a_body", "body_seconds"),
         Limit(
             "speed of a body; of a client that has to read",

@@ -22,12 +22,14 @@ from pathlib import Path
 
 PACKAGE = "llama-cpp-python"
 SOURCE = "vendor/llama.cpp/ggml"  # in its source distribution
-OURS = Path(__file__).resolve().parent / "ggml_rpc" / "offered_memory.cpp"
+FORM = 2  # of what is built: with another one, a library that is there is not kept
+OURS = tuple(Path(__file__).resolve().parent / "ggml_rpc" / name for name in ("offered_memory.cpp", "sign_of_life.cpp"))
 FILES = ("src/ggml-rpc/ggml-rpc.cpp", "src/ggml-rpc/transport.cpp")
 # As ggml's own build compiles a backend that is loaded while a program runs (ggml/src/CMakeLists.txt)
 DEFINED = ("GGML_BACKEND_DL", "GGML_BACKEND_SHARED", "GGML_BACKEND_BUILD", "GGML_SHARED")
-# What of ggml-backend.h goes through our file; see there
+# What of ggml-backend.h and of the system goes through our files; see there
 REPLACED = {
+    "accept": "nitro_accept",
     "ggml_backend_dev_memory": "nitro_rpc_memory",
     "ggml_backend_buft_alloc_buffer": "nitro_rpc_alloc",
     "ggml_backend_buffer_free": "nitro_rpc_free",
@@ -40,7 +42,7 @@ class CannotBuild(Exception):
 
 def target(release: str) -> Path:
     """Where the library for this release of llama-cpp-python lies: nitro/engines/remote/library_file.py looks there."""
-    return Path(sys.prefix) / "lib" / "nitro" / f"libggml-rpc-{release}.so"
+    return Path(sys.prefix) / "lib" / "nitro" / f"libggml-rpc-{release}-{FORM}.so"
 
 
 def build(source: Path | None) -> Path:
@@ -84,7 +86,7 @@ def compile_library(compiler: list[str], ggml: Path, folder: Path, made: Path) -
     common += ["-D" + name for name in DEFINED]
     renamed = [f"-D{name}={ours}" for name, ours in REPLACED.items()]
     objects = []
-    for source, flags in [*((ggml / name, renamed) for name in FILES), (OURS, [])]:
+    for source, flags in [*((ggml / name, renamed) for name in FILES), *((path, []) for path in OURS)]:
         objects.append(str(folder / (source.stem + ".o")))
         run([*compiler, *common, *flags, "-c", str(source), "-o", objects[-1]])
     libraries = installed_libraries()

@@ -95,10 +95,15 @@ def hello(major: int, minor: int = 0, patch: int = 0) -> bytes:
     return struct.pack("<Q4B24x", 28, major, minor, patch, 0)
 
 
+def of_one_device() -> list[bytes]:
+    """What a worker says that offers much."""
+    return [struct.pack("<QI", 4, 1), struct.pack("<QQQ", 16, 2**40, 2**40)]
+
+
 @contextmanager
 def stalling() -> Iterator[str]:
     """Somebody who answers one greeting as a worker does, and nobody after that."""
-    answers = [hello(7), struct.pack("<QI", 4, 1), struct.pack("<QQQ", 16, 2**40, 2**40)]
+    answers = [hello(7), *of_one_device()]
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:

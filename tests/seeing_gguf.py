@@ -60,7 +60,7 @@ def _text(path: Path, config: dict[str, Any], values: dict[str, np.ndarray]) -> 
     writer.add_token_types([CONTROL if token in tiny_vision.MARKS else NORMAL for token in tokens])
     writer.add_token_merges([" ".join(MERGED)])
     writer.add_eos_token_id(tiny_vision.END)
-    writer.add_chat_template(tiny_vision.TEMPLATE.replace("PLACE", tiny_vision.place(KIND)))
+    writer.add_chat_template(tiny_vision.template(KIND))
     for name, goal in GEMMA3.names.items():
         for layer in range(config["num_hidden_layers"]) if "N" in name else [0]:
             array = values.get(goal.replace("N", str(layer)))

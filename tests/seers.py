@@ -1,4 +1,4 @@
-"""A runner of MLX for the models of tiny_vision.py, which reads prompts of texts and pictures."""
+"""A runner of MLX for the models of tiny_vision.py, which reads prompts of texts, and pictures or sounds."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,7 +31,7 @@ class Seer(MlxRunner):
         self.media_thread = ThreadPoolExecutor(1)
 
     def read(self, case: tuple[str | int | bytes | list[int], ...]) -> list[int]:
-        """Ids of a prompt of texts and pictures by number; or of ids and files, around which nothing is written."""
+        """Ids of a prompt of texts, and media by number; or of ids and files, around which nothing is written."""
         return self.media_thread.submit(self._read, case).result()
 
     def _read(self, case: tuple[str | int | bytes | list[int], ...]) -> list[int]:
@@ -42,16 +42,20 @@ class Seer(MlxRunner):
             if isinstance(part, list):
                 tokens += part
             elif isinstance(part, bytes):
-                tokens += self._picture(part)
+                tokens += self._medium(part)
             elif isinstance(part, str):
                 tokens += self.tokenizer.encode(part)
             else:
-                tokens += around + self._picture(tiny_vision.picture(part)) + around
+                tokens += around + self._medium(tiny_vision.medium(part, self._hears)) + around
         return tokens
 
-    def _picture(self, file: bytes) -> list[int]:
+    @property
+    def _hears(self) -> bool:
+        return bool(self.info.media and self.info.media.audio)
+
+    def _medium(self, file: bytes) -> list[int]:
         assert self.media
-        media = Media.of("image", file, "messages[0].content[0].image_url")
+        media = Media.of("audio" if self._hears else "image", file, "messages[0].content[0]")
         if media.digest not in self._known:
             tokens: list[int] = []
             for piece in self.media.pieces(media):

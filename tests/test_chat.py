@@ -29,6 +29,7 @@ from nitro.chat.conversation import Conversation, from_json, parameter
 from nitro.chat.input_line import InputLine, _Commands
 from nitro.chat.session import ChatSession, summary
 from nitro.errors import ChatError
+from nitro.system.held_port import held_port
 
 GATED = "runners:GatedRunner"
 
@@ -108,11 +109,10 @@ def test_an_error_is_a_line_and_the_conversation_goes_on(talk: Talk) -> None:
 
 
 def test_a_server_that_is_gone(talk: Talk) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    talk.session.connection = Connection(Client(f"127.0.0.1:{port}"), "")
-    assert talk.take("x") == [f"127.0.0.1:{port} cannot be reached: Connection refused."]
-    assert talk.take("/model") == talk.take("/set top_k 1") == talk.take("x")
+    with held_port() as port:
+        talk.session.connection = Connection(Client(f"127.0.0.1:{port}"), "")
+        assert talk.take("x") == [f"127.0.0.1:{port} cannot be reached: Connection refused."]
+        assert talk.take("/model") == talk.take("/set top_k 1") == talk.take("x")
 
 
 @contextmanager

@@ -36,6 +36,7 @@ SWITCHES = [
     ("--exit-on-engine-failure", "exit_on_engine_failure"),
     ("--no-mmap", "no_mmap"),
     ("--mlock", "mlock"),
+    ("--insecure-network", "insecure_network"),
     ("--rpc-insecure-network", "rpc_insecure_network"),
     ("--no-pull", "no_pull"),
     ("--no-model", "no_model"),

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import httpx
 import openai
 import pytest
 from running import CEILING, RunningServer, until
+
+from nitro.system.held_port import held_port
 
 ID = r'"id":"[A-Za-z0-9]{20}"'
 FRAME = re.compile(
@@ -49,8 +52,8 @@ class FirstNitro:
 
     def __init__(self, *arguments: str):
         fast.skip_server()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self._held = ExitStack()
+        self.port = self._held.enter_context(held_port())
         command = [sys.executable, "-P", "-m", "nitro", "1", "127.0.0.1", str(self.port), *arguments]
         self.process = subprocess.Popen(
             command, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
@@ -71,6 +74,7 @@ class FirstNitro:
         self.client.close()
         self.process.kill()
         self.process.wait()
+        self._held.close()
         if self.process.stdout:
             self.process.stdout.close()
 

@@ -20,8 +20,13 @@ from nitro.api.openapi.document import document
 from nitro.config import ServeConfig
 from nitro.keys import keys_file
 from nitro.keys.key import Key, digest, new_secret, now
+from nitro.state import batches, bounds, files, uploads
+from nitro.state.batches import NewBatch
+from nitro.state.bounds import TooMany
 from nitro.state.database import Database
+from nitro.state.file_schema import FILES
 from nitro.state.schema import RESPONSES, Schema
+from nitro.state.uploads import NewUpload
 
 MASTER = "the-master-key"
 NAMES = ("alice", "bob", "root")
@@ -161,6 +166,66 @@ def test_lists_have_ones_own(kept: Server) -> None:
         listed = {name: {each["id"] for each in kept.made(name, route)["data"]} for name in kept.secrets}
         assert things["alice"][id] in listed["alice"] - listed["bob"] and things["bob"][id] in listed["bob"]
         assert listed["alice"] | listed["bob"] <= listed["root"] == listed["master"]
+
+
+def test_one_key_has_not_all_places(kept: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = {"bytes": 3, "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
+    begin = lambda name: kept.call(name, "POST /v1/uploads", about)  # noqa: E731
+    monkeypatch.setattr(bounds, "MOST_OF_ONE", 8)
+    while (full := begin("alice")).is_success:
+        pass
+    assert full.status_code == 429 and full.json()["error"]["code"] == "rate_limit_exceeded"
+    assert "8 uploads of this key have not ended" in full.json()["error"]["message"]
+    assert all(begin(name).is_success for name in ("bob", "root", *["master"] * 9))
+    monkeypatch.setattr(bounds, "MOST", 10)
+    for name in ("bob", "root", "master"):
+        refused = begin(name)
+        assert refused.status_code == 429 and "of this key" not in refused.json()["error"]["message"], name
+    monkeypatch.setattr(bounds, "MOST_OF_ONE", 0)
+    file = kept.made("bob", "POST /v1/files", data={"purpose": "batch"}, files={"file": ("a.jsonl", b"{}")})
+    asked = {"input_file_id": file["id"], "endpoint": LINE["url"], "completion_window": "24h"}
+    refused = kept.call("bob", "POST /v1/batches", asked)
+    assert refused.status_code == 429 and "0 batches of this key have not ended" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("what", ["uploads", "batches"])
+def test_places_of_one_and_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Where there are no keys, all have all. What has ended has no place."""
+    monkeypatch.setattr(bounds, "MOST", 20)
+    monkeypatch.setattr(bounds, "MOST_OF_ONE", 5)
+    database = Database(tmp_path, FILES)
+    number = database.write(lambda db: files.begin(db, "in", "me"))
+    database.write(lambda db: files.finish(db, number, 0, None, "in", "batch"))
+    made = iter(range(10_000))
+
+    def begin(user: str, now: int = 0) -> None:
+        new: Any
+        common = {"id": f"x{next(made)}", "created": now, "expires": now + 9, "user": user}
+        if what == "uploads":
+            new = NewUpload(**common, bytes=1, name="a", purpose="batch", seconds=None)
+            return database.write(lambda db: uploads.create(db, new) and None)
+        ids = (f"o{next(made)}", f"f{next(made)}")
+        about = {"window": "24h", "endpoint": "/", "metadata": b"null", "served": "", "owner": "me"}
+        new = NewBatch(**common, **about, input="in", ids=ids, output_seconds=9)
+        return database.write(lambda db: batches.create(db, new) and None)
+
+    for name in range(3):
+        for _ in range(bounds.MOST_OF_ONE):
+            begin(f"key:{name}")
+        with pytest.raises(TooMany, match=f"{bounds.MOST_OF_ONE} {what} of this key"):
+            begin(f"key:{name}")
+    for _ in range(bounds.MOST_OF_ONE):
+        begin("")
+    with pytest.raises(TooMany, match=f"^{bounds.MOST} {what} have"):
+        begin("key:new")
+    with pytest.raises(TooMany, match=f"^{bounds.MOST} {what} have"):
+        begin("")
+    if what == "uploads":
+        begin("key:1", now=9)
+    else:
+        database.write(lambda db: batches.end(db, 1, "completed", 1, ()))
+        begin("key:0")
+    database.close()
 
 
 def test_a_name_is_whose_it_is(serve: Callable[..., RunningServer], tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import httpx
 import pytest
 from running import CEILING, FAKE, PIPES, ServerProcess, server_process
 
+from nitro.system.held_port import held_port
 from nitro.system.logs import MAX_MESSAGE, Sink
 
 ROOT = Path(__file__).parent.parent
@@ -118,8 +118,7 @@ def ask(url: str, **fields: object) -> httpx.Response:
 @contextmanager
 def quiet(*arguments: str, **options: object) -> Iterator[tuple[ServerProcess, str]]:
     """A server that cannot tell where it listens, and its URL."""
-    port = _free_port()
-    with server_process(*arguments, "--port", str(port), **options) as server:
+    with held_port() as port, server_process(*arguments, "--port", str(port), **options) as server:
         url = f"http://127.0.0.1:{port}"
         while True:
             try:
@@ -128,11 +127,6 @@ def quiet(*arguments: str, **options: object) -> Iterator[tuple[ServerProcess, s
             except httpx.TransportError:
                 assert server.process.poll() is None
         yield server, url
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def stop(server: ServerProcess) -> None:
@@ -172,26 +166,26 @@ def test_its_reader_has_gone() -> None:
 @pytest.mark.parametrize("closed", ["0", "2", "0 1 2"])
 def test_closed_from_the_beginning(closed: str) -> None:
     """What a program opens next would become its standard input, and a library that looks would end it."""
-    port = _free_port()
-    redirections = " ".join(f"{number}>&-" for number in closed.split())
-    command = f'exec "{sys.executable}" -P -m nitro serve --engine {FAKE} --port {port} {redirections}'
-    process = subprocess.Popen(["sh", "-c", command], text=True, **PIPES)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        while True:
-            try:
-                if httpx.get(f"{url}/health").status_code == 200:
-                    break
-            except httpx.TransportError:
-                assert process.poll() is None
-        assert ask(url).json()["choices"][0]["message"]["content"] == "?"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(CEILING) == 0
-        assert "Error" not in process.stderr.read()
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
+    with held_port() as port:
+        redirections = " ".join(f"{number}>&-" for number in closed.split())
+        command = f'exec "{sys.executable}" -P -m nitro serve --engine {FAKE} --port {port} {redirections}'
+        process = subprocess.Popen(["sh", "-c", command], text=True, **PIPES)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            while True:
+                try:
+                    if httpx.get(f"{url}/health").status_code == 200:
+                        break
+                except httpx.TransportError:
+                    assert process.poll() is None
+            assert ask(url).json()["choices"][0]["message"]["content"] == "?"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(CEILING) == 0
+            assert "Error" not in process.stderr.read()
+        finally:
+            process.kill()
+            process.wait()
+            process.stderr.close()
 
 
 @pytest.mark.parametrize("closed", ["0", "0 1 2"])

@@ -1,5 +1,5 @@
-"""Models that see, on MLX: they give what transformers gives, alone, in batches, from prefixes and in pieces. What is
-not known is refused, or takes text only."""
+"""Models that see or hear, on MLX: they give what transformers gives, alone, in batches, from prefixes and in pieces.
+What is not known is refused, or takes text only."""
 
 import base64
 import json
@@ -28,8 +28,8 @@ from seers import CLOSE, GREEDY, Seer
 from nitro.config import ServeConfig
 from nitro.engines.adapters import AdapterSource
 from nitro.engines.backends.mlx.runner import MlxRunner
-from nitro.engines.backends.mlx.vision import families, loading
-from nitro.engines.backends.mlx.vision.encoder import ImageRows
+from nitro.engines.backends.mlx.towers import families, loading
+from nitro.engines.backends.mlx.towers.encoder import TowerRows
 from nitro.engines.media import Media
 from nitro.engines.media_encoder import EncodedRun, MediaRejected, MediaRun
 from nitro.engines.runner import Chunk, LoadError
@@ -47,6 +47,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     made: dict[str, Path] = {}
 
     def of(kind: str) -> Path:
+        if kind in tiny_vision.HEARING:
+            pytest.importorskip("miniaudio")  # not everywhere, see pyproject.toml
         if kind not in made:
             made[kind] = tiny_vision.write(tmp_path_factory.mktemp("model"), kind)
         return made[kind]
@@ -95,7 +97,8 @@ def same_as_alone(runner: Seer, tokens: list[int], answer: list[int]) -> None:
 
 def test_logits_are_those_of_transformers(load: Callable[..., Seer], kind: str) -> None:
     runner = load(kind)
-    assert runner.info.media and runner.info.media.image and not runner.info.media.audio
+    hears = kind in tiny_vision.HEARING
+    assert runner.info.media and (runner.info.media.image, runner.info.media.audio) == (not hears, hears)
     assert runner.info.embedding and runner.info.embedding.width == 64
     for case, recorded in zip(tiny_vision.CASES, RECORD[kind]["cases"], strict=True):
         tokens = runner.read(case)
@@ -137,7 +140,7 @@ def test_a_flat_configuration(load: Callable[..., Seer], tmp_path: Path) -> None
     assert np.abs(runner.logits(tokens, [len(tokens)])[0] - RECORD["qwen2_vl"]["cases"][0]["logits"]).max() < CLOSE
 
 
-@pytest.mark.parametrize("kind", ["qwen2_vl", "llava, clip", "smolvlm"])
+@pytest.mark.parametrize("kind", ["qwen2_vl", "llava, clip", "smolvlm", "qwen2_audio"])
 def test_rows_that_are_words(load: Callable[..., Seer], kind: str) -> None:
     """A picture whose rows are those of some words gives what the words give, bit for bit: whole, in pieces, alone and
     beside others."""
@@ -145,7 +148,7 @@ def test_rows_that_are_words(load: Callable[..., Seer], kind: str) -> None:
     network = runner._model.network
     words = runner.tokenizer.encode("red green blue")
     places = np.broadcast_to(np.arange(len(words)), (3, len(words)))
-    rows = ImageRows(network.body.embed_tokens(mx.array(words)), places)
+    rows = TowerRows(network.body.embed_tokens(mx.array(words)), places)
     runner.runs[-1] = EncodedRun(-1, len(words), len(words), False, rows)
     before, behind = runner.tokenizer.encode("Look: "), runner.tokenizer.encode(" is all that there is")
     text, picture = before + words + behind, before + [-1] * len(words) + behind
@@ -307,7 +310,7 @@ def test_an_adapter(load: Callable[..., Seer], tmp_path: Path) -> None:
     found = np.array(runner._adapters.read(chunk, 0, len(tokens), make_prompt_cache(runner._model.network))[-1])
     assert np.abs(found - other.logits(tokens, [len(tokens)])[0]).max() < CLOSE
     assert np.abs(found - runner.logits(tokens, [len(tokens)])[0]).max() > 0.01
-    with pytest.raises(LoadError, match="pictures are encoded once for all"):
+    with pytest.raises(LoadError, match="media are encoded once for all"):
         runner.load_adapter(AdapterSource(1, "b", str(write_peft(tmp_path / "b", products({tower: (96, 32)})))))
 
 
@@ -350,7 +353,7 @@ def test_a_folder_without_its_tower_takes_text(load: Callable[..., Seer], tmp_pa
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        ({"model_type": "gemma7"}, "no images are known of model_type gemma7 on MLX"),
+        ({"model_type": "gemma7"}, "no tower for images is known of model_type gemma7 on MLX"),
         ({"text_config": {"hidden_activation": "relu"}}, "hidden_activation is relu"),
         ({"text_config": {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}}, "what its config.json says"),
         ({"text_config": {"sliding_window_pattern": 0.5}}, "what its config.json says"),
@@ -366,14 +369,14 @@ def test_what_is_not_computed_right_takes_text_only(config: dict[str, Any], why:
 def test_without_mlx_vlm_a_model_takes_text_only(
     folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(families, "is_installed", lambda: False)
+    monkeypatch.setattr(families.TowerKind, "missing", lambda kind: True)
     tiny_vision.write(tmp_path, "gemma3", {"vocab_size": tiny_vision.VOCABULARY})
     runner = MlxRunner(EngineSpec("mlx", str(tmp_path), context=100, parallel=1))
     assert runner.media is None and runner.info.media
-    with pytest.raises(ApiError, match=r"takes text only\. It has a tower, but images need") as caught:
+    with pytest.raises(ApiError, match=r"takes text only\. It has a tower, but for images mlx-vlm") as caught:
         check_kind("image", "image_url", "messages[0].content[0].type", runner.info.media)
     assert caught.value.param == "messages[0].content[0].type"
-    with pytest.raises(LoadError, match=r"idefics3 not supported.*need mlx-vlm"):  # mlx-lm has none
+    with pytest.raises(LoadError, match=r"idefics3 not supported.*mlx-vlm and Pillow must be"):  # mlx-lm has none
         MlxRunner(EngineSpec("mlx", str(folder("idefics3")), context=100, parallel=1))
 
 
@@ -401,10 +404,10 @@ def test_pictures_that_cannot_be_read(load: Callable[..., Seer]) -> None:
 def test_what_is_imported_of_mlx_vlm(folder: Callable[[str], Path]) -> None:
     """Its models alone, and of all that it wants to have installed only Pillow and transformers."""
     code = (
-        "import sys, nitro.engines.backends.mlx.vision.families as f\n"
+        "import sys, nitro.engines.backends.mlx.towers.families as f\n"
         "import mlx_lm.utils\n"
         "before = set(sys.modules)\n"
-        "for family in f.FAMILIES.values(): family.load()\n"
+        "for family in f.FAMILIES.values(): 'mlx_vlm' in family.package and family.load()\n"
         "print(sorted({name.split('.')[0] for name in set(sys.modules) - before}))\n"
         "print(sorted({'.'.join(name.split('.')[:2]) for name in sys.modules if name.startswith('mlx_vlm')}))\n"
         "print(type(sys.modules['mlx_vlm']).__name__)\n"

@@ -19,6 +19,8 @@ from runners import Gate
 from running import CEILING, RunningServer, raw_request, wait_gone
 from tiny_models import write_gguf
 
+from nitro.api.openai import model_name
+from nitro.api.responses import asked as responses_asked
 from nitro.engines.types import EngineSpec
 from nitro.errors import EngineError
 from nitro.models import residency
@@ -285,6 +287,77 @@ def test_a_hundred_that_alternate_load_a_handful_of_times(many: Many) -> None:
         asked = [NAMES[number % 2] for number in range(100)]
         assert list(threads.map(lambda name: says(server, name), asked)) == asked
     assert len(loads) <= 25  # about 8 of the 16 that ask at once are answered by each
+
+
+# Tiers
+
+ROUTES = {
+    "chat/completions": lambda name: body(name),
+    "completions": lambda name: {"model": name, "prompt": "Hello", "max_tokens": 4},
+    "responses": lambda name: {"model": name, "input": "Hello", "max_output_tokens": 4},
+}
+
+
+@pytest.mark.parametrize(
+    "value, tier",
+    [(None, None), ("flex", "flex"), ("priority", "priority"), ("auto", "default"), (5, "default"), ([], "default")],
+)
+def test_a_tier_is_read_before_its_request(value: Any, tier: str | None) -> None:
+    """What is wrong with it the request's reader says."""
+    sent = json.dumps({"model": "anna", "service_tier": value, "input": "Hello"}).encode()
+    assert model_name.read_tiered(sent).tier == responses_asked.read(sent).tier == tier
+    assert model_name.read(sent).tier is None
+
+
+def test_flex_waits_while_people_use_a_model(many: Many, tmp_path: Path) -> None:
+    """By whatever route it comes, a batch too. Others go first meanwhile; flex gets the room once they are quiet."""
+    server = many(models_max=1, state=tmp_path / "state").ready()
+    pool, client = server.server.models, server.client()
+    pool.limits = Limits(2**40, 1, quiet=math.inf)
+    assert says(server, "anna") == "anna"
+    with ThreadPoolExecutor() as threads:
+        ask = lambda route: httpx.post(  # noqa: E731
+            f"{server.url}/v1/{route}", json={**ROUTES[route]("bert"), "service_tier": "flex"}, timeout=CEILING
+        )
+        theirs = [threads.submit(ask, route) for route in ROUTES]
+        line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body("bert")}
+        file = client.files.create(file=("in.jsonl", json.dumps(line).encode()), purpose="batch")
+        batch = client.batches.create(input_file_id=file.id, endpoint=line["url"], completion_window="24h")
+        until(server, lambda: "bert" in members(server) and len(members(server)["bert"].waiters) == 4)
+        until(server, lambda: members(server)["bert"].plan is not None)
+        assert states(server)["anna"] == "ok" and states(server)["bert"] == "waiting"
+        pool._max_waiting = 4
+        full = post(server, "bert", service_tier="flex")
+        assert full.status_code == 429 and "4 requests wait" in full.json()["error"]["message"]
+        assert says(server, "cleo") == "cleo"
+        assert says(server, "anna", service_tier="priority") == "anna"
+        assert states(server)["bert"] == "waiting" and not any(each.done() for each in theirs)
+        pool.limits = Limits(2**40, 1, quiet=0.0)
+        assert says(server, "anna") == "anna"  # who leaves has the pool look again
+        assert [each.result(CEILING).status_code for each in theirs] == [200] * 3
+        until(server, lambda: not members(server)["bert"].leases)
+    assert states(server)["bert"] == "ok" and members(server)["bert"].used == -math.inf
+    assert client.batches.retrieve(batch.id).request_counts.failed == 0
+    assert says(server, "dora", service_tier="flex") == "dora", "bert was flex's alone"
+
+
+def test_people_get_a_model_that_is_taken_from_flex(many: Many, shelf: Path) -> None:
+    """Nobody waits for the turn of a model that only flex has; and who wants that one itself has it at once."""
+    gate = Gate(shelf, "bert.gate")
+    server = many(models_max=1).ready()
+    server.server.models.limits = Limits(2**40, 1, patience=1e9)
+    with ThreadPoolExecutor() as threads:
+        theirs = threads.submit(says, server, "bert", service_tier="flex")
+        gate.accept()
+        gate.wait_inside()
+        other = threads.submit(says, server, "cleo")
+        until(server, lambda: "bert" in server.server.models._drained)
+        same = threads.submit(says, server, "bert")
+        until(server, lambda: members(server)["bert"].leases == 2)
+        assert not server.server.models._drained
+        gate.open()
+        assert (theirs.result(CEILING), same.result(CEILING), other.result(CEILING)) == ("bert", "bert", "cleo")
+    gate.close()
 
 
 # Loading
@@ -582,6 +655,7 @@ def test_what_a_load_sets_ends_with_its_unload(many: Many) -> None:
         ({"options": {"mmproj": "/etc/passwd"}}, "options.mmproj"),
         ({"options": {"hosts": "/etc/passwd"}}, "options.hosts"),
         ({"options": {"rpc": "127.0.0.1:1"}}, "options.rpc"),
+        ({"options": {"insecure_network": True}}, "options.insecure_network"),
         ({"options": {"rpc_insecure_network": True}}, "options.rpc_insecure_network"),
         ({"options": {"temperature": 1}}, "options.temperature"),
         ({"options": {"context": 1}}, "options"),

@@ -13,9 +13,8 @@ from projectors import grid_of, medium, picture, write_oracle
 from tiny_models import write_gguf
 
 from nitro.config import ServeConfig
-from nitro.engines import pictures
+from nitro.engines import pictures, sounds
 from nitro.engines.backends.llama import projector
-from nitro.engines.backends.llama.projector import is_sound
 from nitro.engines.backends.llama.runner import LlamaRunner
 from nitro.engines.media import Media
 from nitro.engines.media_encoder import MediaRejected
@@ -176,7 +175,7 @@ def test_a_model_that_does_not_hear(runner: LlamaRunner) -> None:
         sound.setsampwidth(2)
         sound.setframerate(16000)
         sound.writeframes(struct.pack("<99h", *range(99)))
-    assert is_sound(file.getvalue())
+    assert sounds.is_sound(file.getvalue())
     with pytest.raises(MediaRejected):
         runner.media.pieces(Media.of("audio", file.getvalue(), "audio"))
 

@@ -259,6 +259,22 @@ def test_a_file_that_names_no_machines_is_refused(tmp_path: Path, text: str, wor
         ServeConfig(hosts=str(file)).engine_spec("model")
 
 
+def test_a_network_needs_a_word(model: Path, tmp_path: Path) -> None:
+    """As with workers: whoever reaches it could read."""
+    from nitro.engines.backends.mlx import runners
+
+    far = [{"ssh": "127.0.0.1", "ips": ["192.0.2.1"]}, {"ssh": "far.example", "ips": ["192.0.2.2"]}]
+    hosts = str(hosts_file(tmp_path, *far))
+    words = r"`hosts\[0\]\.ips`: 192\.0\.2\.1 is for other machines, too, .* not encrypted.*say --insecure-network\."
+    with pytest.raises(StartError, match=words):
+        ServeConfig(hosts=hosts).engine_spec("model")
+    with pytest.raises(LoadError, match=words):
+        runners.make(spec(model, hosts=hosts))
+    assert ServeConfig(hosts=hosts, insecure_network=True).engine_spec("model").hosts == hosts
+    with pytest.raises(LoadError, match=r"--insecure-network is about other machines, and none is named \(--hosts\)"):
+        runners.make(spec(model, insecure_network=True))
+
+
 def test_a_rank_that_cannot_begin_is_named(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ssh ends with a status of its own."""
     ssh = tmp_path / "ssh"
@@ -349,13 +365,19 @@ def test_no_terminal_repeats_the_secret(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_ranks_that_do_not_find_each_other_end() -> None:
-    """MLX would wait for minutes, and let no thread run."""
+    """MLX would wait for minutes, and let no thread run. What is said then was foretold."""
     how = "Join(None, {}, {'MLX_HOSTFILE': '[[\"127.0.0.1:28431\"], [\"127.0.0.1:28432\"]]'}, 'ring', ['rank 0'], 1, 1)"
     code = (
         "from nitro.engines.backends.mlx.ranks import group; from nitro.engines.backends.mlx.ranks.wire import Join; "
+        "group.OF_THIS_PROCESS.foretell = print; "
         f"group.JOIN_SECONDS = 1; group.join(0, {how})"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=CEILING).returncode == -signal.SIGALRM
+    done = subprocess.run([sys.executable, "-uc", code], timeout=CEILING, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "The ranks have not found each other within 1 seconds 1\n",
+        "",
+    )
 
 
 def test_jaccl_is_refused_by_name_where_mlx_lacks_it(model: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from nitro.api.openai.chat import CHAT
 from nitro.api.openai.completions import COMPLETIONS
 from nitro.engines.backends.fake import FakeRunner
 from nitro.engines.sampling_defaults import NOTHING
+from nitro.engines.shares import Tier
 from nitro.engines.types import EngineSpec, Output
 from nitro.errors import EngineDied
 from nitro.keys.key import Rights
@@ -126,13 +127,13 @@ class Models:
 
     default_ready = True
 
-    def lease(self, name: str | None, rights: Rights) -> Lease:
-        return Lease(self, name)
+    def lease(self, name: str | None, rights: Rights, tier: Tier) -> Lease:
+        return Lease(self, name, rights, tier)
 
-    async def acquire(self, name: str | None, rights: Rights | None = None) -> tuple[ServedModel, bool]:
+    async def acquire(self, name: str | None, rights: Rights | None, tier: Tier) -> tuple[ServedModel, bool]:
         return self._model, False
 
-    def give_back(self, model: ServedModel) -> None: ...
+    def give_back(self, model: ServedModel, tier: Tier) -> None: ...
 
     def keep_alive(self, model: ServedModel, seconds: float) -> None: ...
 

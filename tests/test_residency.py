@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nitro.engines.shares import FLEX, WEIGHTS, Tier
 from nitro.models import keep_alive
 from nitro.models.residency import MIB, Decisions, Limits, Resident, Waiting, decide
 
@@ -17,11 +19,13 @@ LIMITS = Limits(bytes=100, patience=PATIENCE)
 
 
 def resident(name: str, size: int = 40, leases: int = 0, ready_since: float | None = 0.0, **more: object) -> Resident:
-    return Resident(name=name, bytes=size, leases=leases, ready_since=ready_since, **more)
+    """Its leases are people's."""
+    told = {"used": math.inf if leases else more.get("idle_since", -math.inf), **more}
+    return Resident(name=name, bytes=size, leases=leases, ready_since=ready_since, **told)
 
 
-def wants(name: str, size: int = 40, since: float = 0.0) -> Waiting:
-    return Waiting(name, size, since)
+def wants(name: str, size: int = 40, since: float = 0.0, tier: Tier = "default") -> Waiting:
+    return Waiting(name, size, since, tier=tier)
 
 
 def test_what_fits_is_loaded_at_once() -> None:
@@ -105,6 +109,97 @@ def test_idle_models_are_unloaded_in_time() -> None:
     assert decide(there, [], LIMITS, 15.0) == Decisions(ends=["a"])
 
 
+# Tiers
+
+
+def flex(name: str, size: int = 40, since: float = 0.0) -> Waiting:
+    return wants(name, size, since, "flex")
+
+
+def test_flex_waits_for_a_model_that_people_use() -> None:
+    """And for a while after that; a model that only flex had it may have."""
+    busy, idle = resident("a", 80, leases=1), resident("a", 80, idle_since=100.0)
+    assert decide([busy], [flex("b")], LIMITS, 1e6) == Decisions()
+    assert decide([idle], [flex("b")], LIMITS, 399.0) == Decisions(again=400.0)
+    assert decide([idle], [flex("b")], LIMITS, 400.0).ends == ["a"]
+    theirs = resident("a", 80, idle_since=100.0, used=-math.inf)
+    assert decide([theirs], [flex("b")], LIMITS, 100.0).ends == ["a"]
+    assert decide([idle], [wants("b")], LIMITS, 100.0).ends == ["a"]
+
+
+def test_flex_takes_turns_with_flex() -> None:
+    theirs = resident("a", 80, leases=1, used=-math.inf)
+    assert decide([theirs], [flex("b", since=10.0)], LIMITS, 12.0) == Decisions(again=13.0)
+    assert decide([theirs], [flex("b", since=10.0)], LIMITS, 13.0).drained == {"a"}
+
+
+def test_who_is_above_does_not_wait_for_a_turn_of_flex() -> None:
+    theirs = resident("a", 80, leases=1, used=5.0)
+    assert decide([theirs], [wants("b", since=10.0)], LIMITS, 10.0).drained == {"a"}
+    loading = resident("a", 80, leases=1, used=5.0, ready_since=None)
+    assert not decide([loading], [wants("b", since=10.0)], LIMITS, 10.0).drained
+
+
+def test_what_only_flex_had_goes_first() -> None:
+    there = [resident("a", idle_since=1.0), resident("b", idle_since=2.0, used=-math.inf)]
+    assert decide(there, [wants("c", since=3.0)], LIMITS, 3.0).ends == ["b"]
+
+
+def test_higher_tiers_go_first() -> None:
+    room = Limits(bytes=100, count=1)
+    waiting = [flex("a", since=0.0), wants("b", since=1.0), wants("c", since=2.0, tier="priority")]
+    assert decide([], waiting, room, 2.0).loads == ["c"]
+    assert decide([], waiting[:2], room, 2.0).loads == ["b"]
+    late = wants("c", since=1.0 + room.ahead, tier="priority")
+    assert decide([], [*waiting[:2], late], room, 14.0).loads == ["b"], "nobody is overtaken for ever"
+
+
+def test_flex_takes_no_room_that_others_wait_for() -> None:
+    """Nor does it keep other flex from room while it waits for people itself."""
+    there = [resident("a", 70, leases=1)]
+    assert decide(there, [wants("large", 60, since=1.0), flex("small", 10)], LIMITS, 1.0).loads == []
+    assert decide(there, [flex("large", 60), flex("small", 10)], LIMITS, 1e6).loads == ["small"]
+
+
+tiers = st.sampled_from(["flex", "flex", "default", "priority"])
+states_of = st.sampled_from([(False, False), (True, False), (False, True)])  # pinned, ending
+pictures = st.tuples(
+    st.integers(1, 60),
+    st.integers(0, 1),
+    st.sampled_from([None, 0.0, 399.0]),
+    st.sampled_from([50.0, 390.0]),
+    st.sampled_from([-math.inf, 50.0, 390.0, math.inf]),
+    states_of,
+)
+
+
+@quick
+@given(
+    st.lists(pictures, max_size=5),
+    st.lists(st.tuples(st.integers(1, 100), st.sampled_from([380.0, 398.0, 400.0]), tiers), max_size=6),
+    st.sampled_from([None, 1, 2, 4]),
+)
+def test_for_who_is_above_flex_is_as_if_it_did_not_wait(
+    made: list[tuple[Any, ...]], asked: list[tuple[int, float, Tier]], count: int | None
+) -> None:
+    """Whatever else is decided because flex waits is taken from nobody but flex."""
+    limits, now = Limits(100, count, PATIENCE), 400.0
+    there = [
+        resident(f"r{n}", size, leases, ready, idle_since=idle, used=used, pinned=pinned, ending=ending)
+        for n, (size, leases, ready, idle, used, (pinned, ending)) in enumerate(made)
+    ]
+    waiting = [wants(f"w{n}", *each) for n, each in enumerate(asked)]
+    alone = decide(there, [each for each in waiting if each.tier != FLEX], limits, now)
+    beside = decide(there, waiting, limits, now)
+    above = {each.name for each in waiting if each.tier != FLEX}
+    assert [name for name in beside.loads if name in above] == alone.loads
+    assert set(alone.ends) <= set(beside.ends) and alone.drained <= beside.drained
+    for each in there:
+        if each.used + limits.quiet > now:
+            assert (each.name in beside.ends) <= (each.name in alone.ends)
+            assert (each.name in beside.drained) <= (each.name in alone.drained)
+
+
 # A server simulated: what is decided is done
 
 
@@ -115,8 +210,9 @@ class Model:
     state: str = "none"  # loading, ready, ending
     since: float = 0.0  # when its load or its end will be done; when it was ready
     idle_since: float = 0.0
-    running: list[float] = field(default_factory=list)  # when each request will be done
-    waiting: list[float] = field(default_factory=list)  # when each request came
+    running: dict[float, Tier] = field(default_factory=dict)  # when each request will be done
+    waiting: dict[float, Tier] = field(default_factory=dict)  # when each request came
+    used: float = -math.inf
     loads: int = 0
 
 
@@ -127,6 +223,7 @@ class World:
         self.models, self.limits = models, limits
         self.now = 0.0
         self.waits: list[float] = []
+        self.waits_above: list[float] = []  # of these, those above flex
         self.refused = 0
         self.drained: frozenset[str] = frozenset()
         self.lengths: dict[float, float] = {}
@@ -141,6 +238,7 @@ class World:
                 idle_since=model.idle_since,
                 pinned=model.pinned,
                 ending=model.state == "ending",
+                used=math.inf if {*model.running.values(), *model.waiting.values()} - {FLEX} else model.used,
             )
             for name, model in self.models.items()
             if model.state != "none"
@@ -150,13 +248,15 @@ class World:
         """Decide and do until nothing is left to decide: when to look again."""
         while True:
             wanted = [
-                Waiting(name, model.size, model.waiting[0])
+                self.wanted(name, model)
                 for name, model in self.models.items()
                 if model.waiting and model.state == "none"
             ]
             there = self.pictures()
-            decided = decide(there, sorted(wanted, key=lambda each: each.since), self.limits, self.now)
+            decided = decide(there, wanted, self.limits, self.now)
             self.check(there, decided)
+            if all(each.tier == FLEX for each in wanted):
+                self.check_flex(there, decided)
             for name, _ in decided.refused.items():
                 self.refused += len(self.models[name].waiting)
                 self.models[name].waiting.clear()
@@ -171,13 +271,25 @@ class World:
             for name, model in self.models.items():
                 if model.state in ("loading", "ready") and model.waiting and name not in decided.drained:
                     granted = True
-                    for came in model.waiting:
+                    for came, tier in model.waiting.items():
                         begins = model.since if model.state == "loading" else self.now
                         self.waits.append(begins - came)
-                        model.running.append(begins + self.lengths[came])
+                        if tier != FLEX:
+                            self.waits_above.append(begins - came)
+                        model.running[begins + self.lengths[came]] = tier
                     model.waiting.clear()
             if not (granted or decided.ends or decided.loads or decided.refused):
                 return decided.again
+
+    def wanted(self, name: str, model: Model) -> Waiting:
+        above = [came for came, tier in model.waiting.items() if tier != FLEX]
+        tier = max(model.waiting.values(), key=lambda tier: WEIGHTS[tier])
+        return Waiting(name, model.size, min(above or model.waiting), tier=tier)
+
+    def check_flex(self, there: list[Resident], decided: Decisions) -> None:
+        for each in there:
+            if each.used + self.limits.quiet > self.now:
+                assert each.name not in decided.ends and each.name not in decided.drained, "people use it"
 
     def check(self, there: list[Resident], decided: Decisions) -> None:
         held = {each.name: each for each in there}
@@ -208,16 +320,18 @@ class World:
                 if model.state == "ending" and model.since <= self.now:
                     model.state = "none"
                 if any(at <= self.now for at in model.running):
-                    model.running = [at for at in model.running if at > self.now]
+                    if any(at <= self.now and tier != FLEX for at, tier in model.running.items()):
+                        model.used = self.now
+                    model.running = {at: tier for at, tier in model.running.items() if at > self.now}
                     model.idle_since = self.now
         if until < math.inf:
             self.now = until
 
-    def request(self, name: str, at: float, length: float) -> None:
+    def request(self, name: str, at: float, length: float, tier: Tier = "default") -> None:
         self.advance(at)
-        came = at + len(self.lengths) * 1e-9  # each of its own
+        came = at + len(self.lengths) * 1e-7  # each of its own
         self.lengths[came] = length
-        self.models[name].waiting.append(came)
+        self.models[name].waiting[came] = tier
 
 
 def test_a_hundred_requests_that_alternate_load_a_handful_of_times() -> None:
@@ -231,7 +345,7 @@ def test_a_hundred_requests_that_alternate_load_a_handful_of_times() -> None:
 
 
 requests = st.lists(
-    st.tuples(st.sampled_from("abcd"), st.floats(0.0, 2.0), st.floats(0.01, 5.0)), min_size=1, max_size=40
+    st.tuples(st.sampled_from("abcd"), st.floats(0.0, 2.0), st.floats(0.01, 5.0), tiers), min_size=1, max_size=40
 )
 models = st.lists(st.tuples(st.integers(1, 120), st.sampled_from([False, False, False, True])), min_size=4, max_size=4)
 
@@ -239,14 +353,15 @@ models = st.lists(st.tuples(st.integers(1, 120), st.sampled_from([False, False, 
 @quick
 @given(models, requests, st.sampled_from([None, 1, 2, 3]))
 def test_every_request_is_answered_or_refused(
-    made: list[tuple[int, bool]], asked: list[tuple[str, float, float]], count: int | None
+    made: list[tuple[int, bool]], asked: list[tuple[str, float, float, Tier]], count: int | None
 ) -> None:
-    """Never beyond the budget, nothing ends that runs or is pinned, and nobody waits for ever: `check` sees to it."""
+    """Never beyond the budget, nothing ends that runs or is pinned, and nobody waits for ever: `check` sees to it. Flex
+    gets its turn once others have been quiet."""
     world = World({name: Model(*each) for name, each in zip("abcd", made, strict=True)}, Limits(100, count, PATIENCE))
     at = 0.0
-    for name, pause, length in asked:
+    for name, pause, length, tier in asked:
         at += pause
-        world.request(name, at, length)
+        world.request(name, at, length, tier)
     world.advance(math.inf)
     assert len(world.waits) + world.refused == len(asked)
     assert not any(model.waiting or model.running for model in world.models.values())
@@ -254,18 +369,21 @@ def test_every_request_is_answered_or_refused(
 
 @quick
 @given(
-    st.lists(st.tuples(st.sampled_from("aabbc"), st.floats(0.0, 0.5), st.floats(0.01, 1.0)), min_size=1, max_size=80)
+    st.lists(
+        st.tuples(st.sampled_from("aabbc"), st.floats(0.0, 0.5), st.floats(0.01, 1.0), tiers), min_size=1, max_size=80
+    )
 )
-def test_nobody_starves(asked: list[tuple[str, float, float]]) -> None:
-    """Three models, of which one fits at a time: each of the two before gets its time, and ends what it has."""
+def test_nobody_above_flex_starves(asked: list[tuple[str, float, float, Tier]]) -> None:
+    """Three models, of which one fits at a time: each of the two before gets its time, and ends what it has; with
+    priority they may come before twice."""
     world = World({name: Model(80, False) for name in "abc"}, LIMITS)
     at = 0.0
-    for name, pause, length in asked:
+    for name, pause, length, tier in asked:
         at += pause
-        world.request(name, at, length)
+        world.request(name, at, length, tier)
     world.advance(math.inf)
     turn = 1.0 + PATIENCE + 1.0 + 1.0  # load, its time, its last request, end
-    assert max(world.waits) <= 3 * turn + 1.0
+    assert max(world.waits_above, default=0.0) <= LIMITS.ahead + 3 * turn + 1.0
 
 
 # keep_alive

@@ -228,7 +228,7 @@ OUTPUTS = {  # the arguments, the exit status, what is typed, a part of what is 
     "completion": ("completion klingon", 2, "", "klingon"),
     "serve nothing": ("serve ~/shelf/cut.gguf --port 0", 1, "", "cut.gguf"),
     "serve a wrong option": ("serve --log-level very-loud-and-clear-please", 2, "", "very-loud"),
-    "rpc-worker": ("rpc-worker --host 192.0.2.1", 1, "", "--rpc-insecure-network"),
+    "rpc-worker": ("rpc-worker --host 192.0.2.1", 1, "", "--insecure-network"),
     "convert": ("convert ~/nowhere --to gguf", 1, "", "nowhere"),
     "verify": ("verify ~/nowhere ~/nowhere-else", 1, "", "nowhere"),
     "ps": ("ps --url http://127.0.0.1:1", 1, "", "nitro serve"),

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from bench import scale
+from nitro.bench.client import LoadResult, MeasuredAnswer
 from nitro.cli import simulate as command
 from nitro.cli.main import main
 from nitro.engines.runner import Chunk
@@ -82,6 +84,25 @@ def test_one_client_waits_for_its_own_steps_only() -> None:
     assert found.ttft_p50 == pytest.approx(0.002 + 0.02)
     assert found.seconds == pytest.approx(0.002 + 0.02 + 9 * 0.005)
     assert (found.steps, found.cached, found.longest_queue, found.waited_p95) == (10, 0.0, 0, 0.0)
+
+
+def test_what_a_server_adds_is_found_again() -> None:
+    """From what is measured of 1, 4 and 16 clients: here of a server that is simulated too."""
+    room = structs.replace(ROOM, parallel=32, slots=36, kv_tokens=2**17)
+    alone = structs.replace(COSTS, room=room, request=0.0)
+    server = structs.replace(alone.slower(1.2).with_rows(0.003), request=0.08)
+    traffic = Made(48, turns=2, customers=16, system=100, question=20, answer=24).traffic(3)
+    few = {}
+    for clients, requests in scale.RECORDED.items():
+        found = simulate(traffic, server, Plan(clients=clients, requests=requests))
+        answer = MeasuredAnswer(found.ttft_p50, 1.0, 0, 0, tokens=found.tokens)
+        few[clients] = LoadResult([answer], found.tokens / found.tokens_per_second, 0.0)
+    fitted = scale.with_server(alone, traffic, few)
+    assert fitted.request == pytest.approx(0.08, rel=0.2)
+    for clients in (8, 32):
+        plan = Plan(clients=clients, requests=2)
+        known, guess = simulate(traffic, server, plan), simulate(traffic, fitted, plan)
+        assert guess.tokens_per_second == pytest.approx(known.tokens_per_second, rel=0.05)
 
 
 def test_a_prefix_is_found_where_the_scheduler_finds_it() -> None:

@@ -21,7 +21,7 @@ from openai.types import UploadCompleteParams, UploadCreateParams
 from running import FAKE, RunningServer, sdk, server_process, until
 
 from nitro.api.files import in_parts, part_bodies
-from nitro.state import files, uploads
+from nitro.state import bounds, files, uploads
 from nitro.state.file_schema import FILES
 from nitro.state.file_store import FileStore
 
@@ -200,7 +200,7 @@ def test_cancelled_and_expired(serve: Any, tmp_path: Path) -> None:
 
 
 def test_there_are_bounds(serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "MAX_PENDING", 2)
+    monkeypatch.setattr(bounds, "MOST", 2)
     monkeypatch.setattr(uploads, "MAX_PARTS", 1)
     client = serve(state=tmp_path).ready().client(max_retries=0)
     first, _ = begin(client, 10), begin(client, 10)

@@ -1,11 +1,12 @@
-"""Tiny random models that see, in transformers' layout, one of each kind that MLX opens.
+"""Tiny random models that see or hear, in transformers' layout, one of each kind that MLX opens.
 
 data/vision.json has, for each kind, its configurations, the shapes of its weights as transformers writes them, and what
 transformers computes for CASES: `python tests/convert/record_vision.py` makes it. The values of the weights follow from
-their names, pictures from their numbers.
+their names, pictures and sounds from their numbers.
 """
 
 import json
+import wave
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -24,6 +25,7 @@ MARKS += (
     "<global-img>",
     *(f"<row_{i}_col_{k}>" for i in range(1, 4) for k in range(1, 4)),
 )
+MARKS += ("<|audio_bos|>", "<|AUDIO|>", "<|audio_eos|>")
 ID = {mark: 256 + i for i, mark in enumerate(MARKS)}
 VOCABULARY = 288
 END = ID["<|im_end|>"]
@@ -46,6 +48,11 @@ QWEN_TOWER |= {"temporal_patch_size": 2, "in_channels": 3}
 QWEN_PICTURES = {"min_pixels": 3136, "max_pixels": 28 * 28 * 24, "patch_size": 14, "temporal_patch_size": 2}
 QWEN_PICTURES |= {"merge_size": 2, "image_processor_type": "Qwen2VLImageProcessor"}
 SQUARE = {"size": {"height": 56, "width": 56}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+
+RATE = 16000  # samples of a sound in a second
+WINDOW = 2  # seconds, where real models have 30
+SOUNDS: dict[str, Any] = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 16, "n_fft": 400}
+SOUNDS |= {"sampling_rate": RATE, "hop_length": 160, "chunk_length": WINDOW}
 
 # by kind: transformers' class of the model, what its configuration is made of, and its preprocessor_config.json
 KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
@@ -147,29 +154,70 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
             "do_image_splitting": True,
         },
     ),
+    "qwen2_audio": (
+        "Qwen2AudioForConditionalGeneration",
+        {
+            "text_config": {**TEXT, "model_type": "qwen2", "tie_word_embeddings": False},
+            "audio_config": {
+                "d_model": 32,
+                "encoder_layers": 2,
+                "encoder_attention_heads": 2,
+                "encoder_ffn_dim": 48,
+                "num_mel_bins": 16,
+                "max_source_positions": 100,
+            },
+            "audio_token_index": ID["<|AUDIO|>"],
+        },
+        SOUNDS,
+    ),
 }
-# what a chat template writes for a picture, by model_type, and what transformers' processors put around that
-PLACES = {"gemma3": "<start_of_image>"} | dict.fromkeys(
+# what a chat template writes for a medium, by model_type, and what transformers' processors put around that
+PLACES = {"gemma3": "<start_of_image>", "qwen2_audio": "<|audio_bos|><|AUDIO|><|audio_eos|>"} | dict.fromkeys(
     ("qwen2_vl", "qwen2_5_vl"), "<|vision_start|><|image_pad|><|vision_end|>"
 )
+HEARING = ("qwen2_audio",)  # the others see
 AROUND = {"gemma3": "\n\n"}
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}"
-    "{% if p.type == 'image' %}PLACE{% else %}{{ p.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>{% endfor %}"
+    "{% if p.type == 'KIND' %}PLACE{% else %}{{ p.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>{% endfor %}"
     "<|im_start|>"
 )
-# what is computed: texts, and numbers of pictures
+# what is computed: texts, and numbers of pictures or sounds
 CASES: tuple[tuple[str | int, ...], ...] = (
     ("What is in ", 0, "? It is"),
     (1, "and", 2, "differ: the first one is tall, the second one is wide, and one of them is"),
     ("No picture at all, but a text that is longer than the window of some layers.",),
 )
 SIZES = ((112, 84), (70, 140), (154, 56))  # width, height of the pictures
+SECONDS = (0.41, 1.3, 0.835)  # of the sounds
 
 
 def picture(number: int) -> bytes:
     """A PNG."""
     return png(*SIZES[number], number)
+
+
+def medium(number: int, hears: bool) -> bytes:
+    """A picture or, for who hears, a sound."""
+    return wav(SECONDS[number], number) if hears else picture(number)
+
+
+def wav(seconds: float, seed: int = 0) -> bytes:
+    """A sound of tones that come and go, and noise."""
+    random = np.random.default_rng(seed)
+    time = np.arange(round(seconds * RATE)) / RATE
+    loud = sum(np.sin(2 * np.pi * tone * time) for tone in random.uniform(80, 4000, 4))
+    loud = loud * np.sin(np.pi * random.uniform(1, 4) * time + 1) + random.normal(0, 0.3, time.size)
+    return wave_file(np.int16(loud * 6000))
+
+
+def wave_file(samples: np.ndarray, rate: int = RATE) -> bytes:
+    """WAV. `samples`: int16 [n], or [n, channels]."""
+    file = BytesIO()
+    with wave.open(file, "wb") as written:
+        written.setparams((samples[0].size, 2, rate, 0, "NONE", ""))
+        written.writeframes(samples.astype("<i2").tobytes())
+    return file.getvalue()
 
 
 def png(width: int, height: int, seed: int = 0) -> bytes:
@@ -213,8 +261,13 @@ def write(folder: Path, kind: str, config: dict[str, Any] | None = None) -> Path
 
 
 def place(model_type: str) -> str:
-    """What its chat template writes for a picture."""
+    """What its chat template writes for a medium."""
     return PLACES.get(model_type, "<image>")
+
+
+def template(model_type: str) -> str:
+    """Its chat template."""
+    return TEMPLATE.replace("PLACE", place(model_type)).replace("KIND", "audio" if model_type in HEARING else "image")
 
 
 def write_tokenizer(folder: Path, model_type: str) -> None:
@@ -226,5 +279,5 @@ def write_tokenizer(folder: Path, model_type: str) -> None:
     words.add_special_tokens([AddedToken(mark, special=True) for mark in MARKS])
     words.save(str(folder / "tokenizer.json"))
     about = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": MARKS[0], "eos_token": "<|im_end|>"}
-    about["chat_template"] = TEMPLATE.replace("PLACE", place(model_type))
+    about["chat_template"] = template(model_type)
     (folder / "tokenizer_config.json").write_text(json.dumps(about))

@@ -6,6 +6,7 @@ EMBEDDINGS = "nitro.api.openai.embedding_requests:read"
 RERANK = "nitro.api.rerank.requests:read_rerank"
 SCORE = "nitro.api.rerank.requests:read_score"
 NAME = "nitro.api.openai.model_name:read"
+TIERED_NAME = "nitro.api.openai.model_name:read_tiered"
 MESSAGES = "nitro.api.anthropic.parse:read"
 MESSAGES_COUNT = "nitro.api.anthropic.parse:read_count"  # the same without `max_tokens`
 RESPONSE = "nitro.api.responses.parse:read"  # a RememberingReader

@@ -18,6 +18,7 @@ DEFAULT_PORT = 50052  # llama.cpp's own
 @click.option("--memory", help="Memory to offer, in MiB or as in 12G. Default: what is free, or what the GPUs have.")
 @click.option("--threads", help="CPU threads. Default: one per physical core.", type=click.IntRange(1))
 @click.option(
+    "--insecure-network",
     "--rpc-insecure-network",
     "insecure",
     help="Listen where other machines reach it, without authentication and encryption.",
@@ -50,7 +51,7 @@ def _address(host: str, insecure: bool) -> str:
         raise StartError(
             f"--host {host}: llama.cpp's RPC has neither authentication nor encryption: whoever reaches the worker can "
             f"use it and read what is computed. Listen on 127.0.0.1 behind a tunnel (ssh -L, WireGuard), or say "
-            f"--rpc-insecure-network."
+            f"--insecure-network."
         )
     return address
 

@@ -22,6 +22,11 @@ from nitro.errors import Sentence
 RING, JACCL = "ring", "jaccl"
 HERE = frozenset({"127.0.0.1", "::1", "localhost"})  # names of hosts where no ssh is needed
 MAX_BYTES = 2**20
+INSECURE = (
+    "is for other machines, too, and what ranks send each other is not encrypted, nor does MLX ask who connects to it: "
+    "whoever reaches this network can read prompts and answers. Use one that is yours alone (a Thunderbolt bridge, "
+    "WireGuard), and say --insecure-network."
+)
 
 Backend = Literal["", "ring", "jaccl", "jaccl-ring"]
 Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*=")]
@@ -89,6 +94,14 @@ def read(path: Path) -> Hostfile:
         raise BadHosts(f"--hosts {path}: {error}.") from None
     _check(path, found)
     return found
+
+
+def check_network(path: Path, file: Hostfile, insecure: bool) -> None:
+    """`insecure`: any network will do. Raises BadHosts for an address by which other machines reach a rank."""
+    for i, host in enumerate(file.hosts):
+        for address in host.ips:
+            if not insecure and not ipaddress.IPv4Address(address).is_loopback:
+                raise BadHosts(f"--hosts {path}: `hosts[{i}].ips`: {address} {INSECURE}")
 
 
 def _whole(data: bytes) -> Hostfile:

@@ -27,6 +27,11 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
     Meta's `extra` may hold a `flag` that is not named after its field, and a `form`: what a `pattern` means in words.
     """
 
+    @property
+    def takes_any_network(self) -> bool:
+        """Whether workers and ranks may be where others reach them."""
+        return self.insecure_network or self.rpc_insecure_network
+
     engine: Annotated[str, Meta(description="Inference engine")] = "auto"  # the command line adds which there are
     context: (
         Annotated[
@@ -162,13 +167,14 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
         ]
         | None
     ) = None
-    rpc_insecure_network: Annotated[
+    insecure_network: Annotated[
         bool,
         Meta(
-            description="Let workers be where others reach them: they have neither authentication nor encryption. "
-            "Default: on this machine only, or at the end of a tunnel."
+            description="Let workers (--rpc) and machines (--hosts) be where others reach them: nothing is encrypted "
+            "that goes there, and who calls is not asked. Default: on this machine only, or at the end of a tunnel."
         ),
     ] = False
+    rpc_insecure_network: Annotated[bool, Meta(description="--insecure-network, by its old name.")] = False
     rope_scaling: (
         Annotated[Literal["none", "linear", "yarn"], Meta(description="RoPE: how it is scaled. Default: the model's.")]
         | None

@@ -44,7 +44,7 @@ def on_workers(options: EngineOptions) -> int:
     from nitro.engines.remote import greeting, workers
 
     try:
-        found = workers.parse(options.rpc, options.rpc_insecure_network)
+        found = workers.parse(options.rpc, options.takes_any_network)
         return sum(sum(greeting.greet(worker).free) for worker in found)
     except (workers.BadWorkers, greeting.WorkerFault):
         return 0

@@ -8,6 +8,7 @@ from typing import Any
 from nitro.engines.adapters import AdapterSet
 from nitro.engines.client.engine import Engine
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
+from nitro.engines.shares import FLEX, Tier
 from nitro.engines.types import ModelInfo
 from nitro.models import conversion_report
 from nitro.models.model_source import ModelSource
@@ -34,6 +35,7 @@ class ServedModel:
     ):
         self.source, self.engine = source, engine
         self.leases = 0  # how many generations need it now
+        self._flex_leases = 0  # of these, of the tier flex
         self._defaults = defaults
         self._stops, self._grammar = list(stops), grammar
         self._override, self._tool_format = template, tool_format
@@ -42,6 +44,21 @@ class ServedModel:
         self._families: tuple[ModelFamily, ModelFamily] | None = None  # without tools, with tools
         self._fingerprint = ""
         self._adapted = False  # whether it has, or has had, adapters
+
+    def lend(self, tier: Tier) -> None:
+        """One lease more."""
+        self.leases += 1
+        self._flex_leases += tier == FLEX
+
+    def take_back(self, tier: Tier) -> None:
+        """One lease less."""
+        self.leases -= 1
+        self._flex_leases -= tier == FLEX
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody above the tier flex has it."""
+        return self.leases > self._flex_leases
 
     def same(self, other: "ServedModel") -> bool:
         """Whether both are served alike, by whatever engine."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from msgspec.structs import replace
 
 from nitro.engines.client.spawn import SpawnedEngine
+from nitro.engines.shares import FLEX, Tier
 from nitro.errors import ApiError, EngineBusy, EngineError, NitroError
 from nitro.keys.key import Rights
 from nitro.keys.refusals import check_model
@@ -27,8 +28,8 @@ from nitro.models.load_plan import LoadPlan, MakeEngine, MakePlan, Wanted
 from nitro.models.loader import Loader
 from nitro.models.model_source import ModelSource
 from nitro.models.offers import Offers, told_to
-from nitro.models.pool_entry import Member, PoolEntry
-from nitro.models.residency import Limits, Waiting
+from nitro.models.pool_entry import Claim, Member, PoolEntry
+from nitro.models.residency import Limits
 from nitro.models.settings import AS_SERVED, ModelSettings
 
 log = logging.getLogger("nitro.models")
@@ -52,8 +53,9 @@ class Pool:
     ):
         """`catalog`: what is offered besides the default; None: nothing. `keep_alive`: seconds after which an idle
         model is unloaded, None: never. `pins`: names of models that never give way. `max_waiting`: requests that may
-        wait for one model's room. `free_on_gpu`: bytes free where models go, 0 if that is main memory; asked once, and
-        may block. `prepare` is called when nothing works on a model, and another one may be wanted, as before."""
+        wait for one model's room, but for those of lower tiers. `free_on_gpu`: bytes free where models go, 0 if that is
+        main memory; asked once, and may block. `prepare` is called when nothing works on a model, and another one may
+        be wanted, as before."""
         self.limits = limits
         self._loader = Loader(plan, engine, keep_alive, self._turn)
         self._free_on_gpu, self._prepare = free_on_gpu, prepare
@@ -110,11 +112,13 @@ class Pool:
         if self._default:
             self._offers.note(name, self._default)
 
-    def lease(self, name: str | None = None, rights: Rights | None = None) -> Lease:
+    def lease(self, name: str | None = None, rights: Rights | None = None, tier: Tier = "default") -> Lease:
         """The model for a request that names this one, or none. `rights`: of who makes it; None: to everything."""
-        return Lease(self, name, rights)
+        return Lease(self, name, rights, tier)
 
-    async def acquire(self, name: str | None, rights: Rights | None = None) -> tuple[ServedModel, bool]:
+    async def acquire(
+        self, name: str | None, rights: Rights | None = None, tier: Tier = "default"
+    ) -> tuple[ServedModel, bool]:
         """See Lessor."""
         member, found = self._offers.known(name, self._default)
         if member is None:
@@ -122,42 +126,45 @@ class Pool:
         if rights:
             adapter = member.adapter(name) if name else None
             check_model(rights, adapter.name if adapter else member.id)
-        return await self._leased(member), found
+        return await self._leased(member, tier), found
 
-    async def _leased(self, member: Member) -> ServedModel:
+    async def _leased(self, member: Member, tier: Tier = "default") -> ServedModel:
         if self._stopped:
             raise self._stopped
         if self._admits(member):
             assert member.served
-            member.served.leases += 1
+            member.served.lend(tier)
             return member.served
         loop = asyncio.get_running_loop()
         if member.failure and not member.resident and loop.time() < member.retry_at:
             raise member.pausing(loop.time())
-        if len(member.waiters) >= self._max_waiting:
-            raise EngineBusy(f"{len(member.waiters)} requests wait for the model, and no more may queue.")
+        if (queue := member.queue(tier)) >= self._max_waiting:
+            raise EngineBusy(f"{queue} requests wait for the model, and no more may queue.")
         waiter: asyncio.Future[ServedModel] = loop.create_future()
-        member.waiters[waiter] = loop.time()
+        member.waiters[waiter] = Claim(loop.time(), tier)
         self._turn()
         try:
             return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and not waiter.exception():
-                self.give_back(waiter.result())  # it came, and nobody is there to take it
+                self.give_back(waiter.result(), tier)  # it came, and nobody is there to take it
             raise
         finally:
             member.waiters.pop(waiter, None)
             self._turn()
 
-    def give_back(self, model: ServedModel) -> None:
+    def give_back(self, model: ServedModel, tier: Tier = "default") -> None:
         """See Lessor."""
-        model.leases -= 1
-        if not model.leases:
-            if member := self._offers.served_as(model):
-                member.idle_since = asyncio.get_running_loop().time()
+        model.take_back(tier)
+        member, now = self._offers.served_as(model), asyncio.get_running_loop().time()
+        if member and not model.leases:
+            member.idle_since = now
+        if member and not model.in_use and tier != FLEX:
+            member.used = now
+        if not model.leases or (not model.in_use and tier != FLEX):
             self._turn()
-            if self._loader.loads and self.by_name and not self._stopped:
-                self._prepare()
+        if not model.leases and self._loader.loads and self.by_name and not self._stopped:
+            self._prepare()
 
     def keep_alive(self, model: ServedModel, seconds: float) -> None:
         """See Lessor."""
@@ -305,14 +312,13 @@ class Pool:
                 member.planning = True
                 self._loader.spawn(self._make_plan(member), f"plan {member.id}")
         by_id = {member.id: member for member in members}
-        queue = sorted((member for member in wanted if member.plan and member.waiters), key=lambda member: member.since)
-        waiting = [Waiting(m.id, m.plan.bytes, m.since, m.pinned) for m in queue if m.plan]
+        waiting = [member.waiting(member.plan) for member in wanted if member.plan and member.waiters]
         residents = [member.picture() for member in members if member.resident]
         decided = residency.decide(residents, waiting, self.limits, loop.time())
         for name, why in decided.refused.items():
             by_id[name].refuse(ApiError(503, why, type="server_error", code="model_too_large"))
         for name in decided.ends:
-            log.info("unloading %s: %s", name, "another model needs the room" if queue else "its idle time is over")
+            log.info("unloading %s: %s", name, "another model needs the room" if waiting else "its idle time is over")
             self._loader.end(by_id[name])
         self._drained = decided.drained
         for name in decided.loads:
@@ -324,9 +330,9 @@ class Pool:
 
     def _grant(self, member: Member) -> None:
         if self._admits(member) and member.served:
-            for waiter in member.waiters:
+            for waiter, claim in member.waiters.items():
                 if not waiter.done():
-                    member.served.leases += 1
+                    member.served.lend(claim.tier)
                     waiter.set_result(member.served)
             member.waiters.clear()
 

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -12,12 +12,13 @@ from nitro.engines import adapters
 from nitro.engines.adapters import AdapterSource
 from nitro.engines.client.engine import Engine
 from nitro.engines.client.state import EngineState, Pause
+from nitro.engines.shares import FLEX, WEIGHTS, Tier
 from nitro.engines.types import LoadProgress
 from nitro.errors import ApiError, EngineDown, NitroError
 from nitro.models import names
 from nitro.models.handle import ServedModel
 from nitro.models.load_plan import LoadPlan, Wanted
-from nitro.models.residency import Resident
+from nitro.models.residency import Resident, Waiting
 
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0  # seconds before a model that could not be loaded is tried again
 
@@ -50,6 +51,13 @@ class PoolEntry(Struct, frozen=True, kw_only=True):
         return names.among(name, self.adapters)
 
 
+class Claim(NamedTuple):
+    """A request that waits for room, and since when."""
+
+    since: float
+    tier: Tier
+
+
 class Member:
     """One model in the pool. Only the pool changes it."""
 
@@ -67,11 +75,12 @@ class Member:
         self.ended: Engine | None = None  # the last engine that the pool has ended
         self.ready_since: float | None = None
         self.idle_since = 0.0
+        self.used = -math.inf  # when somebody above the tier flex had it last, and gave it back
         self.keep_alive: float | None = None
         self.file_bytes = wanted.stored.size if wanted.stored else 0
         self.bytes = 0  # that are set aside while it is resident
         self.closing: asyncio.Task[None] | None = None  # of the last end
-        self.waiters: dict[asyncio.Future[ServedModel], float] = {}  # who waits for room, and since when
+        self.waiters: dict[asyncio.Future[ServedModel], Claim] = {}  # who waits for room
         self.failure: NitroError | None = None  # of the last load
         self.retry_at = 0.0
         self._failures = 0
@@ -121,10 +130,19 @@ class Member:
         """Whether it is loaded, and its engine works."""
         return self.served is not None and self.served.engine.info is not None
 
+    def waiting(self, plan: LoadPlan) -> Waiting:
+        """For the policy, of one that is not loaded, and somebody waits for."""
+        claims = self._above_flex or list(self.waiters.values())
+        highest = max(claims, key=lambda claim: WEIGHTS[claim.tier])
+        return Waiting(self.id, plan.bytes, min(claim.since for claim in claims), self.pinned, highest.tier)
+
+    def queue(self, tier: Tier) -> int:
+        """How many wait that do not stand behind a request of this tier."""
+        return sum(WEIGHTS[claim.tier] >= WEIGHTS[tier] for claim in self.waiters.values())
+
     @property
-    def since(self) -> float:
-        """When the oldest request that waits came."""
-        return min(self.waiters.values(), default=math.inf)
+    def _above_flex(self) -> list[Claim]:
+        return [claim for claim in self.waiters.values() if claim.tier != FLEX]
 
     def failed(self, error: NitroError, now: float) -> None:
         """It could not be loaded. Each failure in a row makes the pause longer."""
@@ -157,6 +175,7 @@ class Member:
 
     def picture(self) -> Resident:
         """For the policy."""
+        in_use = bool(self._above_flex) or (self.served is not None and self.served.in_use)
         return Resident(
             name=self.id,
             bytes=self.bytes,
@@ -166,6 +185,7 @@ class Member:
             keep_alive=self.keep_alive,
             pinned=self.pinned,
             ending=self.ending,
+            used=math.inf if in_use else self.used,
         )
 
     def entry(self) -> PoolEntry:

@@ -6,12 +6,17 @@ A model that is wanted and not there gets the room that is free; else that of th
 waited for `patience`, that of one that works: it is drained, which means that it gets no more requests, and gives way
 when those that it has are done. So requests that alternate between two models that do not fit together are answered in
 batches. Nothing that runs is ended, and nothing that is pinned gives way.
+
+The tier `flex` takes nothing from others: it waits for a model's room for as long as somebody above it has that model,
+and a while longer. Others take what only flex has without waiting for their turn.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
+
+from nitro.engines.shares import FLEX, WEIGHTS, Tier
 
 MIB = 2**20
 
@@ -27,6 +32,7 @@ class Resident(Struct, frozen=True, kw_only=True):
     keep_alive: float | None = None  # seconds of idleness after which it is unloaded; None: never
     pinned: bool = False
     ending: bool = False  # its memory comes back soon
+    used: float = -math.inf  # when somebody above flex had it last; inf: somebody has; -inf: nobody ever had
 
     @property
     def idle(self) -> bool:
@@ -35,21 +41,26 @@ class Resident(Struct, frozen=True, kw_only=True):
 
 
 class Waiting(Struct, frozen=True):
-    """A model that is wanted and not there. `since`: when the oldest request for it came."""
+    """A model that is wanted and not there. `tier`: the highest of the requests for it; `since`: when the oldest came
+    of those above flex, if there are any, else of all."""
 
     name: str
     bytes: int
     since: float
     pinned: bool = False
+    tier: Tier = "default"
 
 
 class Limits(Struct, frozen=True):
     """What may be loaded together. `patience`: seconds that a model goes on taking requests while another one waits for
-    its room."""
+    its room. `ahead`: priority goes before who came less than so many seconds earlier. `quiet`: seconds since somebody
+    above flex had a model, after which flex may have its room."""
 
     bytes: int
     count: int | None = None
     patience: float = 3.0
+    ahead: float = 12.0
+    quiet: float = 300.0
 
 
 class Decisions(Struct, frozen=True):
@@ -64,13 +75,13 @@ class Decisions(Struct, frozen=True):
 
 
 def decide(residents: Iterable[Resident], waiting: Sequence[Waiting], limits: Limits, now: float) -> Decisions:
-    """`waiting` in the order of their oldest requests. What is loaded by these decisions fits as soon as what `ends` is
-    gone, and what was `ending` before counts until then."""
+    """What is loaded by these decisions fits as soon as what `ends` is gone, and what was `ending` before counts until
+    then."""
     room = _Room(list(residents), limits, now)
-    for wanted in waiting:
+    for wanted in sorted(waiting, key=room.turn):
         if why := room.never(wanted):
             room.refused[wanted.name] = why
-        elif not room.closed:
+        elif not room.closed and WEIGHTS[wanted.tier] >= room.behind:
             room.place(wanted)
     room.expire()
     return Decisions(room.loads, room.ends, frozenset(room.drained), room.refused, room.again)
@@ -89,6 +100,11 @@ class _Room:
         self.refused: dict[str, str] = {}
         self.again: float | None = None
         self.closed = False  # one has waited too long: nothing goes ahead of it
+        self.behind = 0.0  # the weight of a tier that waits for room: what has less does not go ahead of it
+
+    def turn(self, wanted: Waiting) -> tuple[bool, float]:
+        """Where it stands among those that wait. Flex is last, and of the others nobody is overtaken for ever."""
+        return wanted.tier == FLEX, wanted.since - (self._limits.ahead if wanted.tier == "priority" else 0.0)
 
     def never(self, wanted: Waiting) -> str | None:
         """Why this one cannot be loaded as long as what is pinned stays; None: it can."""
@@ -115,27 +131,37 @@ class _Room:
         if self._fits(wanted, kept):
             if self._fits(wanted, self._there.values()):
                 self.loads.append(wanted.name)
-                self._promised.append(wanted)
+            self._reserve(wanted)
             return self._bound(wanted)
         staying = [resident for resident in kept if not resident.ending]
         if self._fits(wanted, staying):  # once what ends is gone
             self._reserve(wanted)
             return self._bound(wanted)
         free = [resident for resident in staying if not resident.pinned and resident.name not in self.drained]
-        idle = sorted((r for r in free if r.idle), key=lambda r: r.idle_since)
+        theirs = [resident for resident in free if wanted.tier == FLEX and self._in_use(resident)]
+        free = _without(free, theirs)
+        idle = sorted((r for r in free if r.idle), key=lambda r: (self._in_use(r), r.idle_since))
         chosen = self._enough(wanted, staying, idle)
         if chosen is not None:
             self.ends += [resident.name for resident in chosen]
             self._reserve(wanted)
             return self._bound(wanted)
+        self.behind = max(self.behind, WEIGHTS[wanted.tier])
         busy = sorted((r for r in free if not r.idle), key=lambda r: self._time_is_up(r, wanted))
-        for resident in self._enough(wanted, staying, [*idle, *busy]) or ():
+        chosen = self._enough(wanted, staying, [*idle, *busy])
+        if chosen is None and theirs:  # it waits for people, who may take hours: others need not wait for it
+            return self._look_again(min(resident.used for resident in theirs) + self._limits.quiet)
+        for resident in chosen or ():
             at = self._time_is_up(resident, wanted)
             if at <= self._now:
                 self.drained.add(resident.name)
             else:
                 self._look_again(at)
         self._bound(wanted)
+
+    def _in_use(self, resident: Resident) -> bool:
+        """Whether somebody above flex has it, or had it a while ago."""
+        return resident.used + self._limits.quiet > self._now
 
     def _fits(self, wanted: Waiting, beside: Iterable[Resident]) -> bool:
         held = [resident.bytes for resident in beside] + [promised.bytes for promised in self._promised]
@@ -158,13 +184,16 @@ class _Room:
         return chosen
 
     def _reserve(self, wanted: Waiting) -> None:
-        """It waits for room that is being made: nobody else may take that."""
+        """It gets room, or waits for some that is being made: nobody else may take that."""
         self._promised.append(wanted)
 
     def _time_is_up(self, resident: Resident, wanted: Waiting) -> float:
         """When a resident takes no more requests, for this one's sake. Those that waited for its load are its own."""
-        since = math.inf if resident.ready_since is None else resident.ready_since
-        return max(wanted.since, since) + self._limits.patience
+        if resident.ready_since is None:
+            return math.inf
+        if wanted.tier != FLEX and resident.used < math.inf:  # only flex has it
+            return -math.inf
+        return max(wanted.since, resident.ready_since) + self._limits.patience
 
     def _bound(self, wanted: Waiting) -> None:
         """Nothing may go ahead of what has waited for too long."""

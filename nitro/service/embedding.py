@@ -89,7 +89,7 @@ class EmbeddingService:
             known = await unless_disconnected(principal, self._asked(raw, body, principal))
             if asked:
                 asked(known)
-            lease = self._models.lease(known.model, principal.rights)
+            lease = self._models.lease(known.model, principal.rights, principal.share(known.tier).tier)
             embedded = await unless_disconnected(principal, self._embedded(raw, body, principal, lease, log))
             log.end()
             return embedded

@@ -87,7 +87,7 @@ class GenerationService:
             known = await unless_disconnected(principal, self._asked(raw, body, principal))
             if asked:
                 asked(known)
-            lease = self._models.lease(known.model, principal.rights)
+            lease = self._models.lease(known.model, principal.rights, principal.share(known.tier).tier)
             accepting = self._accept(raw, body, principal, lease, log)
             del body  # only the intake process needs it from here on
             accepted = await unless_disconnected(principal, accepting)
@@ -112,7 +112,7 @@ class GenerationService:
         try:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body, principal))
-            lease = self._models.lease(known.model, principal.rights)
+            lease = self._models.lease(known.model, principal.rights, principal.share(known.tier).tier)
             asking = self._answer(self._read(raw, body, principal, lease, log, only_prompt), ask)
             del body
             answer = await unless_disconnected(principal, asking)

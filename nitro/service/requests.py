@@ -157,7 +157,7 @@ class RawRequest:
         async def body() -> list[bytes]:
             return [_encode(request)]
 
-        asked = Asked(request.model, request.stream)
+        asked = Asked(request.model, request.stream, tier=request.tier)
         return cls(f"{__name__}:{read_encoded.__name__}", body, request.param("prompt"), asked)
 
 

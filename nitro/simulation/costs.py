@@ -100,6 +100,10 @@ class StepCosts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             prompt_depth=factor * self.prompt_depth,
         )
 
+    def with_rows(self, seconds: float) -> "StepCosts":
+        """The same where each sequence that decodes takes so much more of a step."""
+        return replace(self, decode=[(count, taken + count * seconds) for count, taken in self.decode])
+
 
 class StepClock:
     """Says how long steps last."""

@@ -1,14 +1,13 @@
-"""One server of a simulated fleet: the engine's scheduler and step budget, driven as the engine's loop drives them,
+"""One server of a simulated fleet: the engine's scheduler and the plan of its steps, driven as the engine's loop does,
 with a runner that keeps nothing and a clock that is told what steps cost."""
 
-from functools import partial
 from typing import NamedTuple
 
 from nitro.engines.runner import Chunk, Result
 from nitro.engines.scheduling.scheduler import Scheduler
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.speculation import Drafter
-from nitro.engines.scheduling.step_budget import StepBudget
+from nitro.engines.scheduling.step_plan import StepPlan
 from nitro.engines.types import ModelInfo, SamplingParams
 from nitro.simulation.costs import StepClock
 
@@ -60,7 +59,7 @@ class Replica:
         self.underway = 0  # requests that were sent to it and have not ended
         self.busy_seconds = 0.0
         self.steps = 0
-        self._budget = StepBudget(info.step_tokens, info.attention_tile_rows, info.prompt_rows)
+        self._plan = StepPlan(self.scheduler, info)
         self._info = info
         self._clock = clock
         self._answers: dict[int, list[int]] = {}  # by sequence: the tokens that it will say
@@ -78,16 +77,12 @@ class Replica:
     def begin(self) -> tuple[float, list[Begun]]:
         """A step begins: how long it lasts, and who has got a slot."""
         scheduler = self.scheduler
-        in_a_hurry = scheduler.shares.in_a_hurry(scheduler.running)
-        batch: list[Chunk] | None = scheduler.schedule(partial(self._budget.tokens, in_a_hurry))
+        batch = self._plan.next()
         self._failed = []
         while batch and scheduler.kv_used + sum(chunk.size for chunk in batch) > self._info.kv_tokens:
-            smaller = scheduler.reclaim_kv(batch)
-            if smaller is None:
-                self._failed = [chunk.sequence_id for chunk in batch]
-                scheduler.fail(self._failed, "no room")
-            batch = smaller
-        self._batch = batch or []
+            batch, ends = self._plan.without_room(batch)
+            self._failed += [output.id for output in ends]
+        self._batch = batch
         self._seconds = self._clock.seconds(self._batch)
         return self._seconds, [Begun(sequence.id, cached) for sequence, cached in scheduler.admitted]
 
@@ -99,8 +94,7 @@ class Replica:
             for chunk in batch
         ]
         outputs = self.scheduler.advance(batch, results)
-        prompts = [(chunk.start, chunk.stop) for chunk in batch if chunk.stop - chunk.start > 1]
-        self._budget.observe_prompts(prompts, self._seconds)
+        self._plan.took(batch, self._seconds)
         self.busy_seconds += self._seconds
         self.steps += 1
         ended = [output.id for output in outputs if output.finish]

@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec import Raw, Struct
 
-from nitro.state import files
+from nitro.state import bounds, files
 
 VALIDATING, IN_PROGRESS, CANCELLING = "validating", "in_progress", "cancelling"
-MAX_OPEN = 1000  # batches that have not ended
 
 _FIELDS = """b.number, b.id, b.created, b.expires, b.window, b.endpoint, b.metadata, b.input_id, b.status, b.errors,
     b.model, b.total, b.completed, b.failed, b.input_tokens, b.cached_tokens, b.output_tokens, b.reasoning_tokens,
@@ -111,18 +110,12 @@ class WrongPurpose(Exception):
         self.purpose = purpose
 
 
-class TooMany(Exception):
-    """Too many batches have not ended."""
-
-
 def create(db: sqlite3.Connection, new: NewBatch, user: str | None = None) -> Batch:
     """`user`: whose files it may read; None: all. Raises NoFile, WrongPurpose, TooMany."""
     file = files.get(db, new.input, new.created, user)
     if file.purpose != "batch":
         raise WrongPurpose(file.purpose)
-    (open,) = db.execute("SELECT count(*) FROM batches WHERE ended_at IS NULL").fetchone()
-    if open >= MAX_OPEN:
-        raise TooMany
+    bounds.check(db, "batches", "ended_at IS NULL", new.user)
     output, failures = (files.grow(db, id, new.user) for id in new.ids)
     row = {
         "id": new.id,

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from nitro.state import files
+from nitro.state import bounds, files
+from nitro.state.bounds import TooMany
 from nitro.state.files import File
 
 PENDING, COMPLETED, CANCELLED, EXPIRED = "pending", "completed", "cancelled", "expired"
 PART = "part"  # a file's status
-MAX_PENDING = 1000  # uploads of all users
 MAX_PARTS = 10_000  # of one
 REMEMBERED = 86400  # seconds behind its end for which it is told how an upload has ended
 _COLUMNS = "number, id, created, expires, bytes, name, purpose, seconds, user, status"
@@ -74,10 +74,6 @@ class Ended(Exception):
         self.status = status
 
 
-class TooMany(Exception):
-    """Too many are pending, or have too many parts."""
-
-
 class TooLarge(Exception):
     """Its parts would have more bytes than the whole: as many as were said."""
 
@@ -88,9 +84,7 @@ class TooLarge(Exception):
 
 def create(db: sqlite3.Connection, new: NewUpload) -> StoredUpload:
     """Raises TooMany."""
-    (open,) = db.execute("SELECT count(*) FROM uploads WHERE status = ?", (PENDING,)).fetchone()
-    if open >= MAX_PENDING:
-        raise TooMany
+    bounds.check(db, "uploads", f"status = '{PENDING}' AND expires > {new.created}", new.user)
     db.execute(
         """INSERT INTO uploads (id, created, expires, bytes, name, purpose, seconds, user, status)
            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
@@ -123,7 +117,7 @@ def add(db: sqlite3.Connection, upload: str, id: str, file: int, now: int) -> No
     there = parts(db, found.number)
     (size,) = db.execute("SELECT bytes FROM files WHERE number = ?", (file,)).fetchone() or (0,)
     if len(there) >= MAX_PARTS:
-        raise TooMany
+        raise TooMany(f"This upload has {MAX_PARTS} parts")
     if sum(part.bytes for part in there) + size > found.bytes:
         raise TooLarge(found.bytes)
     db.execute("UPDATE files SET status = ?, owner = NULL WHERE number = ?", (PART, file))

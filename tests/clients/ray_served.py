@@ -22,6 +22,7 @@ from replicas import EXAMPLES, Replica
 from running import CEILING, FAKE, raw_request
 
 from nitro.system import folders
+from nitro.system.held_port import held_port
 
 EXAMPLE = EXAMPLES / "ray_serve"
 PATIENCE = 5 * CEILING  # Ray's own processes need minutes where all cores are busy
@@ -99,10 +100,9 @@ class Cluster:
 
 @contextmanager
 def running() -> Iterator[Cluster]:
-    port = replicas.free_port()
     python = environments.python(EXAMPLE)
     # not in the test's folder: sockets lie deep in this one, and their paths may have 107 bytes
-    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as name, held_port() as port:
         shutil.copy(EXAMPLE / "app.py", name)
         config = (EXAMPLE / "config.yaml").read_text()
         for before, after in CHANGES.items():

@@ -6,7 +6,6 @@ nothing again.
 
 import json
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -230,8 +229,3 @@ def check(url: str, replicas: list[Replica], hashed: bool) -> None:
     assert (ending.whole, ending.lost) == (48 * TURNS, [])
     (left,) = [replica for replica in rest if replica is not drained]
     check_hits(well, left, len(worse.lost))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])

@@ -21,6 +21,8 @@ import pytest
 from runners import Gate
 from running import CEILING, RunningServer
 
+from nitro.system.held_port import held_port
+
 pytestmark = pytest.mark.clients
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
@@ -104,15 +106,13 @@ def started(command: list[str], folder: Path, port: int, variables: dict[str, st
 def before(proxy: str, upstream: str, folder: Path) -> Iterator[httpx.Client]:
     """A client of a proxy before that server. It calls from 127.0.0.2."""
     certificate(folder)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     trusted = ssl.create_default_context(cafile=folder / "cert.pem")
     transport = httpx.HTTPTransport(verify=trusted, local_address="127.0.0.2")
-    command = PROXIES[proxy](folder, port, upstream)
-    with started(command, folder, port), httpx.Client(transport=transport, timeout=CEILING) as client:
+    with httpx.Client(transport=transport, timeout=CEILING) as client, held_port() as port:
         client.base_url = f"https://127.0.0.1:{port}"
         client.headers["host"] = NAME
-        yield client
+        with started(PROXIES[proxy](folder, port, upstream), folder, port):
+            yield client
 
 
 @pytest.fixture(params=PROXIES)

@@ -9,6 +9,8 @@ import replicas
 from replicas import EXAMPLES, Replica
 from test_proxies import NGINX, started, user
 
+from nitro.system.held_port import held_port
+
 pytestmark = pytest.mark.clients
 
 
@@ -43,8 +45,7 @@ def haproxy(folder: Path, port: int, servers: list[Replica]) -> tuple[list[str],
 @pytest.mark.parametrize(("balancer", "hashed"), [(nginx, True), (haproxy, True), (haproxy, False)])
 def test_nothing_is_lost_and_prefixes_are_found(balancer, hashed: bool, tmp_path: Path) -> None:
     """`hashed`: clients send the hash. HAProxy also finds it by itself."""
-    port = replicas.free_port()
-    with replicas.three() as servers:
+    with replicas.three() as servers, held_port() as port:
         command, env = balancer(tmp_path, port, servers)
         with started(command, tmp_path, port, env):
             replicas.check(f"http://127.0.0.1:{port}", servers, hashed)

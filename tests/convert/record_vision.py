@@ -4,9 +4,12 @@ data/vision.json, in the environment "transformers" of nitro/convert/environment
 import json
 import sys
 import tempfile
+import wave
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
@@ -21,6 +24,7 @@ PROCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
     "Llava": ("LlavaProcessor", {"patch_size": 14}),
     "Idefics3": ("Idefics3Processor", {"image_seq_len": 4}),
     "SmolVLM": ("Idefics3Processor", {"image_seq_len": 4}),
+    "Qwen2Audio": ("Qwen2AudioProcessor", {}),
 }
 
 
@@ -68,13 +72,17 @@ def _processor(folder: Path, name: str, pictures: dict[str, Any], config: dict[s
     words = transformers.PreTrainedTokenizerFast(
         tokenizer_file=str(folder / "tokenizer.json"), pad_token="<|endoftext|>", extra_special_tokens=names
     )
-    images = getattr(transformers, pictures["image_processor_type"] + "Pil").from_dict(pictures)
     kind, more = PROCESSORS[name]
     if name == "Llava":
         clip = config["vision_config"]["model_type"] == "clip_vision_model"
         more = {**more, "num_additional_image_tokens": int(clip)}
         more["vision_feature_select_strategy"] = config["vision_feature_select_strategy"]
-    parts: dict[str, Any] = {"image_processor": images, "tokenizer": words}
+    parts: dict[str, Any] = {"tokenizer": words}
+    if extractor := pictures.get("feature_extractor_type"):
+        parts["feature_extractor"] = getattr(transformers, extractor).from_dict(pictures)
+    else:
+        images = getattr(transformers, pictures["image_processor_type"] + "Pil")
+        parts["image_processor"] = images.from_dict(pictures)
     processor_class = getattr(transformers, kind)
     processor = processor_class.__new__(processor_class)  # those with videos want torchvision
     processor_class.check_argument_for_proper_class = lambda self, name, argument: type(argument)
@@ -89,13 +97,22 @@ def _computed(model: Any, processor: Any, mark: str, case: tuple[str | int, ...]
     from PIL import Image
 
     text = "".join(mark if isinstance(part, int) else part for part in case)
-    images = [Image.open(BytesIO(tiny_vision.picture(part))) for part in case if isinstance(part, int)]
-    if images:
-        inputs = processor(text=[text], images=[images], return_tensors="pt")
-    else:
+    numbers = [part for part in case if isinstance(part, int)]
+    if not numbers:
         inputs = processor.tokenizer([text], return_tensors="pt")
+    elif hasattr(processor, "feature_extractor"):
+        sounds = [_samples(tiny_vision.medium(number, hears=True)) for number in numbers]
+        inputs = processor(text=[text], audio=sounds, sampling_rate=tiny_vision.RATE, return_tensors="pt")
+    else:
+        images = [Image.open(BytesIO(tiny_vision.picture(number))) for number in numbers]
+        inputs = processor(text=[text], images=[images], return_tensors="pt")
     logits = model(**inputs).logits[0, -1]
     return {"ids": inputs["input_ids"][0].tolist(), "logits": [round(x, 6) for x in logits.tolist()]}
+
+
+def _samples(file: bytes) -> np.ndarray:
+    with wave.open(BytesIO(file)) as sound:
+        return np.frombuffer(sound.readframes(sound.getnframes()), "<i2").astype(np.float32) / 2**15
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Models that see, on both engines and beside transformers: Qwen2-VL (M-RoPE), Gemma 3 (rows that all see each other)
-and SmolVLM (SigLIP, in squares). One that hears, on llama.cpp beside transformers: Qwen2-Audio. Tiny and random,
-converted by llama.cpp."""
+and SmolVLM (SigLIP, in squares). One that hears: Qwen2-Audio. Tiny and random, converted by llama.cpp."""
 
 import io
 import json
@@ -122,6 +121,18 @@ def test_a_sound_as_transformers_hears_it(made: Path) -> None:
     assert divergence(theirs, computed(made, HEARING, sounds[::-1])) > 10 * limits.HEARING.nats, limits.HEARING.fault
 
 
+def test_both_engines_hear_the_same(made: Path) -> None:
+    """MLX hears the silence that llama.cpp fills 30 seconds up with only where it is in the file."""
+    pytest.importorskip("miniaudio")
+    sounds = np.load(made / "prompt.npz")[HEARING]
+    whole = np.pad(sounds, ((0, 0), (0, 30 * RATE - sounds.shape[1])))
+    theirs = np.load(made / HEARING / "logits.npy")
+    on_mlx, other = (computed_on_mlx(made, HEARING, order) for order in (whole, whole[::-1]))
+    assert divergence(theirs, on_mlx) < limits.HEARING_ON_MLX.nats
+    assert divergence(theirs, other) > 10 * limits.HEARING_ON_MLX.nats, limits.HEARING_ON_MLX.fault
+    assert divergence(on_mlx, computed(made, HEARING, sounds)) < limits.HEARING.nats
+
+
 def divergence(theirs: np.ndarray, ours: np.ndarray) -> float:
     """Kullback–Leibler divergence of our next-token distributions from theirs: the mean, in nats."""
     assert theirs.shape == ours.shape
@@ -131,7 +142,7 @@ def divergence(theirs: np.ndarray, ours: np.ndarray) -> float:
     return float((np.exp(shares) * (shares - other)).sum(axis=1).mean())
 
 
-def computed_on_mlx(folder: Path, kind: str, pictures: np.ndarray) -> np.ndarray:
+def computed_on_mlx(folder: Path, kind: str, media: np.ndarray) -> np.ndarray:
     """As `computed`, of transformers' folder."""
     pytest.importorskip("mlx.core")
     from seers import Seer
@@ -140,7 +151,7 @@ def computed_on_mlx(folder: Path, kind: str, pictures: np.ndarray) -> np.ndarray
     before, after = ([int(id) for id in prompt[name]] for name in ("before", "after"))
     runner = Seer(folder / kind, context=2048)
     assert runner.media, runner.info.media
-    tokens = runner.read((before, *(file_of(picture).data for picture in pictures), after))
+    tokens = runner.read((before, *(file_of(medium).data for medium in media), after))
     logits = runner.logits(tokens, [len(tokens) - len(after) + 1, *[1] * (len(after) - 1)])
     runner.media_thread.shutdown()
     runner.close()

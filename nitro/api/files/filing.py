@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from nitro.batches.batch_metrics import BatchMetrics
 from nitro.batches.runner import Batches
 from nitro.errors import ApiError
-from nitro.state.batches import MAX_OPEN, NoBatch, TooMany, WrongPurpose
+from nitro.state.batches import NoBatch, WrongPurpose
+from nitro.state.bounds import TooMany
 from nitro.state.file_store import FileStore
 from nitro.state.files import InUse, NoFile
 
@@ -33,6 +34,12 @@ class Filing:
         return self.batches.store
 
 
+def too_many(error: TooMany) -> ApiError:
+    """As its client is told."""
+    why = f"{error}, and there may be no more."
+    return ApiError(429, why, type="requests", code="rate_limit_exceeded", retry_after=60)
+
+
 @contextlib.contextmanager
 def told(param: str | None = None) -> Iterator[None]:
     """What the store does not find, as the ApiError for its client. `param`: that names a file or batch; None: the path
@@ -50,6 +57,5 @@ def told(param: str | None = None) -> Iterator[None]:
     except InUse as error:
         why = f"The batch '{error.batch}' has not ended and needs this file. Cancel it first."
         raise ApiError(409, why, param="id", code="file_in_use") from None
-    except TooMany:
-        why = f"{MAX_OPEN} batches have not ended, and no more may wait."
-        raise ApiError(429, why, type="requests", code="rate_limit_exceeded", retry_after=60) from None
+    except TooMany as error:
+        raise too_many(error) from None

@@ -11,7 +11,7 @@ from litestar import Request, Response, post
 from nitro.api import readers, users
 from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, principal_of, read_body
 from nitro.api.files import part_bodies
-from nitro.api.files.filing import Filing
+from nitro.api.files.filing import Filing, too_many
 from nitro.api.files.form_reader import FormReader
 from nitro.api.files.part_bodies import ReadComplete
 from nitro.api.files.pieces import TOGETHER, Pieces
@@ -24,19 +24,10 @@ from nitro.service import ignored_parameters
 from nitro.service.disconnects import ClientDisconnected
 from nitro.service.generation import GenerationService
 from nitro.state import files, uploads
+from nitro.state.bounds import TooMany
 from nitro.state.file_store import FileStore
 from nitro.state.files import File
-from nitro.state.uploads import (
-    MAX_PARTS,
-    MAX_PENDING,
-    Ended,
-    NewUpload,
-    NoUpload,
-    Part,
-    StoredUpload,
-    TooLarge,
-    TooMany,
-)
+from nitro.state.uploads import Ended, NewUpload, NoUpload, Part, StoredUpload, TooLarge
 
 PATH = "/v1/uploads"
 UPLOAD = f"{PATH}/{{upload_id:str}}"
@@ -56,9 +47,8 @@ def told() -> Iterator[None]:
         raise ApiError(400, f"This upload is {error.status}, and takes nothing more.", param="upload_id") from None
     except TooLarge as error:
         raise ApiError.invalid(DATA, f"parts of {error.bytes} bytes in all, as 'bytes' of the upload says") from None
-    except TooMany:
-        why = f"{MAX_PENDING} uploads are pending, or this one has {MAX_PARTS} parts."
-        raise ApiError(429, why, type="requests", code="rate_limit_exceeded", retry_after=60) from None
+    except TooMany as error:
+        raise too_many(error) from None
 
 
 def _store(request: Request) -> FileStore:

@@ -132,7 +132,9 @@ class ChatRenderer(OpenAIRenderer):
         return None if self._options.logprobs is None else schema.ChoiceLogprobs(list(map(_token_logprob, tokens)))
 
 
-CHAT = Endpoint(reader=readers.CHAT, renderer=ChatRenderer, prompt_param="messages", namer=readers.NAME, early=EARLY)
+CHAT = Endpoint(
+    reader=readers.CHAT, renderer=ChatRenderer, prompt_param="messages", namer=readers.TIERED_NAME, early=EARLY
+)
 
 
 def _token_logprob(token: PlacedToken) -> schema.TokenLogprob:

@@ -150,7 +150,11 @@ class CompletionRenderer(OpenAIRenderer):
 
 
 COMPLETIONS = Endpoint(
-    reader=readers.COMPLETION, renderer=CompletionRenderer, prompt_param="prompt", namer=readers.NAME, early=EARLY
+    reader=readers.COMPLETION,
+    renderer=CompletionRenderer,
+    prompt_param="prompt",
+    namer=readers.TIERED_NAME,
+    early=EARLY,
 )
 
 

@@ -33,6 +33,7 @@ NOT_OVER_HTTP = {
     "lora": "names files",
     "mmproj": "names a file",
     "rpc": "names machines that get the model's weights",
+    "insecure_network": "is the server's",
     "rpc_insecure_network": "is the server's",
     "log_level": "is the server's",
 }

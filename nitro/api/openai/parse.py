@@ -12,7 +12,7 @@ from nitro.api.openai.breakpoints import parse_breakpoints
 from nitro.api.openai.constraints import parse_constraint
 from nitro.api.openai.logit_bias import parse_bias
 from nitro.api.openai.messages import ContentReader, parse_content, parse_messages
-from nitro.api.openai.model_name import seconds_of
+from nitro.api.openai.model_name import seconds_of, tier_of
 from nitro.api.openai.reply_options import ChatReplyOptions, CompletionReplyOptions
 from nitro.api.openai.requests import (
     MAX_STOP_TOKENS,
@@ -27,7 +27,6 @@ from nitro.api.openai.sampling import parse_sampling, without_effect
 from nitro.api.openai.tools import parse_tools, uses_functions
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.sampling_params import INT32
-from nitro.engines.shares import WEIGHTS, Tier
 from nitro.engines.types import MediaInfo
 from nitro.errors import ApiError
 from nitro.models.setup import ModelSetup
@@ -218,14 +217,9 @@ def parse_common(
         "lora": lora.parse(request.lora),
         "prefix_key": cached.key,
         "prefix_seconds": cached.seconds,
-        "tier": parse_tier(request.service_tier),
+        "tier": tier_of(request.service_tier),
         "progress": bool(request.timings_per_token or (stream_options and stream_options.continuous_usage_stats)),
     }
-
-
-def parse_tier(tier: str | None) -> Tier | None:
-    """The tier that a request asks for; None: it says nothing of it."""
-    return tier if tier is None or tier in WEIGHTS else "default"
 
 
 def _reply_options(request: CommonRequest, logprobs: int | None) -> dict[str, Any]:

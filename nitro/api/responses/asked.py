@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from nitro.api import json_body
+from nitro.api.openai.model_name import tier_of
 from nitro.errors import ApiError
 from nitro.service.asked import Asked
 
@@ -23,6 +24,7 @@ class Lasting(Struct, frozen=True):
 class _Named(Struct):
     model: str | None = None
     stream: bool | None = None
+    service_tier: Any = None
     store: bool | None = None
     background: bool | None = None
     previous_response_id: str | None = None
@@ -58,7 +60,7 @@ def read(body: bytes) -> Asked:
     lasting = Lasting(
         named.previous_response_id, conversation, _references(named.input), named.store, bool(named.background)
     )
-    return Asked(named.model, bool(named.stream), _encode(lasting))
+    return Asked(named.model, bool(named.stream), _encode(lasting), tier_of(named.service_tier))
 
 
 def lasting(asked: Asked) -> Lasting:

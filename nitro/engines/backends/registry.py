@@ -63,7 +63,9 @@ MLX = EngineDescriptor(
     automatic=frozenset({APPLE_SILICON}),
     automatic_where="on Apple Silicon",
     gpu="Metal",
-    options=frozenset({"draft", "hosts", "lora", "mmproj", "pipeline", "require_gpu", "wired_limit"}),
+    options=frozenset(
+        {"draft", "hosts", "insecure_network", "lora", "mmproj", "pipeline", "require_gpu", "wired_limit"}
+    ),
     # Mirostat and DRY go by the tokens so far, of which the last is not on the host yet when the next is drawn.
     samplers=frozenset({"dynatemp_range", "xtc_probability"}),
 )
@@ -105,7 +107,12 @@ LLAMA = EngineDescriptor(
     packages=(Package(extra="llama", platforms=frozenset({ANY}), title="llama.cpp"),),
     automatic=frozenset({ANY}),
     gpu="CUDA",
-    options=frozenset({"draft", "gpu_layers", "lora", "mmproj", "require_gpu", "threads", *LLAMA_SERVER_OPTIONS}),
+    options=frozenset(
+        {
+            *("draft", "gpu_layers", "insecure_network", "lora", "mmproj", "require_gpu", "threads"),
+            *LLAMA_SERVER_OPTIONS,
+        }
+    ),
     samplers=frozenset({"dry_multiplier", "dynatemp_range", "mirostat", "xtc_probability"}),
 )
 

@@ -19,6 +19,7 @@ HARMLESS = frozenset(
         "image_max_tokens",
         "threads",
         "require_gpu",
+        "insecure_network",
         "rpc_insecure_network",
         "lookup",
         "wired_limit",

@@ -8,7 +8,7 @@ endian. A request is a command (1 byte), the size of its data (8 bytes), its dat
     DEVICE_COUNT       15   nothing                                            uint32
     GET_DEVICE_MEMORY  11   uint32: which device                               uint64 free, uint64 total; bytes
 
-A worker serves one client at a time. Others are connected by the system, and get no answer until their turn comes.
+A worker serves one client at a time. Others are connected, and get no answer until their turn comes.
 """
 
 import socket
@@ -17,6 +17,7 @@ import time
 
 from msgspec import Struct
 
+from nitro.engines.remote import pulse
 from nitro.engines.remote.workers import Worker
 
 HELLO, DEVICE_COUNT, DEVICE_MEMORY = 14, 15, 11
@@ -59,10 +60,13 @@ def greet(worker: Worker, protocol: Protocol | None = None, seconds: float = SEC
         except TimeoutError:
             # Closed by a reset: else it would answer a client that is gone, later, and may die of it.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            raise WorkerFault(
-                f"{who} has taken the connection and not answered for {seconds:g} seconds: it serves another client "
-                f"(one at a time), or it has stopped."
-            ) from None
+            why = (
+                "it serves another client (one at a time)."
+                if pulse.lives(worker)
+                else "it serves another client (one at a time), or it has stopped."
+            )
+            said = f"{who} has taken the connection and not answered for {seconds:g} seconds: {why}"
+            raise WorkerFault(said) from None
         except (EOFError, ConnectionError):
             raise WorkerFault(
                 f"{who} has closed the connection instead of answering: it is none, or one of another version."

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from nitro.system import packages
 
+FORM = 2  # of what the installer builds
+
 
 def folder() -> Path:
     """Of this Python."""
@@ -13,7 +15,7 @@ def folder() -> Path:
 
 def find() -> Path | None:
     """The library for the llama-cpp-python that is installed; None: there is none."""
-    path = folder() / f"libggml-rpc-{packages.version('llama_cpp')}.so"
+    path = folder() / f"libggml-rpc-{packages.version('llama_cpp')}-{FORM}.so"
     return path if path.is_file() else None
 
 

@@ -1,7 +1,7 @@
 """The workers of --rpc, as somebody wrote them down, and which of them may be called without being asked again.
 
 llama.cpp's RPC has no authentication and no encryption, and its authors say never to expose it. So a worker that is not
-on this machine, or at the end of a tunnel that begins here, needs a word of consent: --rpc-insecure-network.
+on this machine, or at the end of a tunnel that begins here, needs a word of consent: --insecure-network.
 """
 
 import ipaddress
@@ -12,7 +12,7 @@ from msgspec import Struct
 MOST = 16  # GGML_RPC_MAX_SERVERS (ggml-rpc.h)
 INSECURE = (
     "is not on this machine, and llama.cpp's RPC has neither authentication nor encryption: whoever reaches the worker "
-    "can use it and read what goes to it. Use a tunnel (ssh -L, WireGuard), or say --rpc-insecure-network."
+    "can use it and read what goes to it. Use a tunnel (ssh -L, WireGuard), or say --insecure-network."
 )
 
 

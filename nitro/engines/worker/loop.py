@@ -9,7 +9,6 @@ import logging
 import queue
 import time
 import traceback
-from functools import partial
 from itertools import chain, islice
 from typing import Protocol
 
@@ -20,7 +19,7 @@ from nitro.engines.runner import Chunk, ModelRunner, OutOfKV, OutOfMemory, Resul
 from nitro.engines.scheduling.embedding_queue import Piece
 from nitro.engines.scheduling.scheduler import Scheduler
 from nitro.engines.scheduling.sequence import Sequence
-from nitro.engines.scheduling.step_budget import StepBudget
+from nitro.engines.scheduling.step_plan import StepPlan
 from nitro.engines.scheduling.turns import Turns
 from nitro.engines.types import Admission, ChunkRecord, Output, StepRecord
 from nitro.engines.worker.adapter_shelf import AdapterShelf
@@ -64,7 +63,7 @@ class EngineLoop:
         info = runner.info
         self.stored = stored or StoredPrefixes(runner)
         self._scheduler = Scheduler(info, runner, self.stored if self.stored.active else None)
-        self._budget = StepBudget(info.step_tokens, info.attention_tile_rows, info.prompt_rows)
+        self._plan = StepPlan(self._scheduler, info)
         self._output_bytes = OutputBytes(runner)
         self.embeddings = Embeddings(runner)
         self.adapters = AdapterShelf(runner, outbox)
@@ -220,10 +219,9 @@ class EngineLoop:
     def _step(self) -> None:
         started = time.monotonic()
         scheduler = self._scheduler
-        in_a_hurry = scheduler.shares.in_a_hurry(scheduler.running)
         may_be_admitted = islice(scheduler.waiting, self.runner.info.parallel)
         self._marks.write(ENGINE_THREAD, [sequence.id for sequence in chain(scheduler.running, may_be_admitted)])
-        batch = scheduler.schedule(partial(self._budget.tokens, in_a_hurry))
+        batch = self._plan.next()
         self._marks.write(ENGINE_THREAD, [chunk.sequence_id for chunk in batch])
         lost: list[int] = []
         try:
@@ -248,11 +246,9 @@ class EngineLoop:
                 self.runner.submit(batch)
                 return batch, self.runner.collect()
             except OutOfKV:
-                smaller = scheduler.reclaim_kv(batch)
-                if smaller is None:
-                    error = "The KV pool has no room left for this request alone."
-                    ids = [chunk.sequence_id for chunk in batch]
-                    raise _StepLost(batch, scheduler.fail(ids, error, too_large=True)) from None
+                smaller, ends = self._plan.without_room(batch)
+                if ends:
+                    raise _StepLost(batch, ends) from None
                 batch = smaller
             except OutOfMemory as shortage:
                 raise _StepLost(batch, self._relieve(batch, shortage)) from None
@@ -309,9 +305,7 @@ class EngineLoop:
         # first of all: what the server does with it takes no core from the next step before that has begun
         self.outbox.send(messages.Step(record, list(map(self._output_bytes.complete, outputs))))
         self.slot_reports.after_step()
-        self._budget.observe_prompts(
-            [(chunk.start, chunk.stop) for chunk in batch if chunk.stop - chunk.start > 1], seconds
-        )
+        self._plan.took(batch, seconds)
         self._turns.generated(seconds)
         scheduler.drafts.observe(batch, scheduler.turns.observe(batch, seconds))
 

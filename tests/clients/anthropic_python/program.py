@@ -32,7 +32,7 @@ class Person(BaseModel):
 
 @step("an answer", "scripted", "llama", "mlx")
 def an_answer() -> None:
-    message = client.messages.create(**SHORT, messages=CAPITAL)
+    message = client.messages.create(**SHORT, messages=CAPITAL, extra_body={"temperature": 0})
     assert "Paris" in message.content[0].text and message.model == model
     assert message.usage.output_tokens > 0 and message.stop_reason in ("end_turn", "max_tokens")
 

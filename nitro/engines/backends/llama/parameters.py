@@ -33,6 +33,7 @@ FOR_YARN = {
     "--yarn-beta-fast": "yarn_beta_fast",
     "--yarn-beta-slow": "yarn_beta_slow",
 }
+FOR_WORKERS = {"--insecure-network": "insecure_network", "--rpc-insecure-network": "rpc_insecure_network"}
 # parameters of a context that take the option's value
 NUMBERS = ("rope_freq_base", "rope_freq_scale", "yarn_orig_ctx", *FOR_YARN.values())
 
@@ -60,8 +61,9 @@ def check(spec: EngineSpec) -> None:
     for flag in _given(spec, NOT_DETERMINISTIC):
         if spec.deterministic:
             raise LoadError(f"--deterministic chooses the KV cache's types and attention itself. Leave out {flag}.")
-    if spec.rpc_insecure_network and not spec.rpc:
-        raise LoadError("--rpc-insecure-network is about workers, and none is named (--rpc). Leave it out.")
+    for flag in _given(spec, FOR_WORKERS):
+        if not spec.rpc:
+            raise LoadError(f"{flag} is about workers, and none is named (--rpc). Leave it out.")
     if spec.tensor_split is not None and not any(_shares(spec)):
         raise LoadError(f"--tensor-split {spec.tensor_split} leaves nothing for any device.")
 

@@ -17,7 +17,7 @@ import llama_cpp.llama_cpp as lib
 import llama_cpp.mtmd_cpp as mtmd
 import numpy as np
 
-from nitro.engines import pictures
+from nitro.engines import pictures, sounds
 from nitro.engines.backends.llama import library
 from nitro.engines.backends.llama.context import STEP_TOKENS
 from nitro.engines.backends.llama.media_batch import LlamaRows
@@ -36,7 +36,6 @@ SECTIONS = 4  # of a position of M-RoPE: time, height, width, and one more
 # Sizes that are tried to find how many rows an image may take: pixels.
 TRIED_SIZES = ((4096, 4096), (4096, 1024), (1024, 4096), (448, 448), (16384, 256), (256, 16384))
 MAX_ASPECT = 200  # times as long as wide; preprocessing divides by the shorter side
-LEAST_AUDIO = 12  # bytes; shorter ones libmtmd does not take for sound
 # Projectors of sounds on which llama.cpp ends the process, by clip.projector_type: it counts other rows than it has.
 ABORTS = ("voxtral",)
 NO_PROJECTOR = "{path} is no projector (mmproj) for {model}"
@@ -151,7 +150,7 @@ class Projector:
 
     def _sound(self, media: Media) -> Any:
         data = media.data
-        if not is_sound(data):
+        if not sounds.is_sound(data):
             raise MediaRejected("it is no WAV, MP3 or FLAC.")
         found = mtmd.mtmd_helper_bitmap_init_from_buf(self._pointer, _bytes(data), len(data), False)
         if not found:
@@ -204,15 +203,6 @@ class Projector:
             finally:
                 mtmd.mtmd_bitmap_free(bitmap)
         return max(rows)
-
-
-def is_sound(data: bytes) -> bool:
-    """Whether libmtmd takes it for a sound, and decodes it itself (mtmd-helper.cpp:301)."""
-    if len(data) < LEAST_AUDIO:
-        return False
-    is_wav = data[:4] == b"RIFF" and data[8:12] == b"WAVE"
-    is_mp3 = data[:3] == b"ID3" or (data[0] == 0xFF and data[1] & 0xE0 == 0xE0)
-    return is_wav or is_mp3 or data[:4] == b"fLaC"
 
 
 class _Chunk:

@@ -118,7 +118,7 @@ class MlxAdapters:
             module = modules.get(name)
             if module and self._model.encoder and not name.startswith("language_model."):
                 raise LoadError(
-                    f"{adapter.path} changes {name}, and pictures are encoded once for all requests, whatever their "
+                    f"{adapter.path} changes {name}, and media are encoded once for all requests, whatever their "
                     "adapters are."
                 )
             if module is None:

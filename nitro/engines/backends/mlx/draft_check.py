@@ -12,7 +12,7 @@ from nitro.engines.backends.mlx import kv_cache, sampler
 from nitro.engines.backends.mlx.adapters import MlxAdapters
 from nitro.engines.backends.mlx.kv_cache import Caches
 from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
-from nitro.engines.backends.mlx.vision import parts
+from nitro.engines.backends.mlx.towers import parts
 from nitro.engines.runner import Chunk
 
 

@@ -17,8 +17,8 @@ from nitro.engines import sampling_defaults
 from nitro.engines.backends.mlx import folder_weights
 from nitro.engines.backends.mlx.model import MlxModel, Share, whole
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer, byte_level, converter
-from nitro.engines.backends.mlx.vision import loading
-from nitro.engines.backends.mlx.vision.encoder import ImageEncoder, processor_of
+from nitro.engines.backends.mlx.towers import loading, readers
+from nitro.engines.backends.mlx.towers.encoder import TowerEncoder
 from nitro.engines.runner import LoadError
 from nitro.errors import reason
 from nitro.gguf.folder import SOURCE
@@ -32,7 +32,7 @@ CONTEXT_KEYS = (
 )
 LAYER_KEYS = (
     *("num_hidden_layers", "num_layers", "n_layers", "n_layer", "num_transformer_layers", "num_kv_reuse_layers"),
-    "depth",
+    *("depth", "encoder_layers"),
 )
 CONTEXT = 4096  # tokens, of a model that does not say for how many it was trained
 # of generation_config.json
@@ -73,7 +73,7 @@ def _open(folder: Path, words: Tokenizer, sees: bool, share: Share) -> MlxModel:
     tokenizer = _fast_tokenizer(words, folder)
     return MlxModel(
         network=network,
-        encoder=ImageEncoder(network, tokenizer, processor_of(folder)) if sight else None,
+        encoder=TowerEncoder(network, tokenizer, readers.of_folder(folder, network)) if sight else None,
         blind=blind,
         dtype=_dtype(config),
         tokenizer=tokenizer,
@@ -96,7 +96,7 @@ def _check_layers(folder: Path) -> None:
     weights = len(_weights(folder))
     if not weights:
         return  # mlx-lm says so
-    for settings in (config, config.get("text_config") or {}, config.get("vision_config") or {}):
+    for settings in (config, *(config.get(f"{part}_config") or {} for part in ("text", "vision", "audio"))):
         for key in LAYER_KEYS:
             if isinstance(count := settings.get(key), int) and count > weights:
                 raise LoadError(f"{folder}: config.json says {key} is {count}, and the weights are {weights} arrays.")

@@ -13,7 +13,7 @@ from nitro.checkpoints import architecture_faults, block_packing, mlx_packing, q
 from nitro.checkpoints.mlx_packing import PackedShape
 from nitro.engines.backends.mlx import block_layers, weight_reading
 from nitro.engines.backends.mlx.model import Share, whole
-from nitro.engines.backends.mlx.vision.loading import Opening
+from nitro.engines.backends.mlx.towers.loading import Opening
 from nitro.engines.runner import LoadError
 from nitro.errors import reason
 

@@ -23,9 +23,9 @@ from nitro.engines import sampling_defaults
 from nitro.engines.backends.mlx import block_layers
 from nitro.engines.backends.mlx.model import MlxModel, Share, whole
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer, byte_level, sentence_piece
-from nitro.engines.backends.mlx.vision import gguf_tower
-from nitro.engines.backends.mlx.vision.encoder import ImageEncoder, processor
-from nitro.engines.backends.mlx.vision.gguf_tower import GgufTower
+from nitro.engines.backends.mlx.towers import gguf_tower, picture_reader
+from nitro.engines.backends.mlx.towers.encoder import TowerEncoder
+from nitro.engines.backends.mlx.towers.gguf_tower import GgufTower
 from nitro.engines.runner import CannotOpen, LoadError
 from nitro.engines.weights_read import OF_THIS_PROCESS
 from nitro.errors import reason
@@ -81,7 +81,7 @@ def open_gguf(path: Path, projector: Path | None = None, must_see: bool = False,
     fast = FastTokenizer(words, to_bytes, hidden=controls, literal=specials - controls)
     return MlxModel(
         network=network,
-        encoder=ImageEncoder(network, fast, processor(tower.pictures, str(projector))) if tower else None,
+        encoder=_encoder(network, fast, tower),
         blind=blind,
         dtype=getattr(mx, folder.dtype(head)),
         tokenizer=fast,
@@ -96,6 +96,11 @@ def open_gguf(path: Path, projector: Path | None = None, must_see: bool = False,
         adds_bos=tokenizer.adds_bos(head),
         sampling=sampling_defaults.from_file(path, head.metadata, header.SAMPLING_KEYS),
     )
+
+
+def _encoder(network: Any, tokenizer: FastTokenizer, tower: GgufTower | None) -> TowerEncoder | None:
+    reader = picture_reader.of(tower.pictures, network, str(tower.header.path)) if tower else None
+    return TowerEncoder(network, tokenizer, reader) if reader else None
 
 
 def _check_types(head: Header) -> None:

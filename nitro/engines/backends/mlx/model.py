@@ -10,8 +10,8 @@ from mlx.utils import tree_flatten
 
 from nitro.engines.backends.mlx.kv_cache import Caches
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer
-from nitro.engines.backends.mlx.vision import parts
-from nitro.engines.backends.mlx.vision.encoder import ImageEncoder
+from nitro.engines.backends.mlx.towers import parts
+from nitro.engines.backends.mlx.towers.encoder import TowerEncoder
 from nitro.engines.runner import Chunk
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 from nitro.engines.types import MediaInfo
@@ -40,8 +40,8 @@ class MlxModel:
     infill: tuple[str, ...] = ()  # as the metadata has them: see fill_in_middle.py
     adds_bos: bool = False  # see ModelInfo
     sampling: SamplingDefaults = NOTHING  # the model's own
-    encoder: ImageEncoder | None = None  # of one that sees, whose network is a Seeing
-    blind: str = ""  # why one that could see takes text only
+    encoder: TowerEncoder | None = None  # of one that sees or hears, whose network is a Sensing
+    blind: str = ""  # why one that could takes text only
 
     @property
     def size(self) -> int:
@@ -52,7 +52,7 @@ class MlxModel:
     def media(self) -> MediaInfo | None:
         """What it takes beside text."""
         if self.encoder:
-            return MediaInfo(image=True)
+            return MediaInfo(image=self.encoder.kind == "image", audio=self.encoder.kind == "audio")
         return MediaInfo(why_not=f"It has a tower, but {self.blind}.") if self.blind else None
 
     def logits(self, tokens: mx.array, caches: Caches, shifts: Sequence[int]) -> mx.array:

@@ -29,8 +29,8 @@ from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
 from nitro.engines.backends.mlx.self_test import try_out
 from nitro.engines.backends.mlx.sharing import ALONE, Alone
 from nitro.engines.backends.mlx.step_memory import StepMemory
-from nitro.engines.backends.mlx.vision import parts
-from nitro.engines.backends.mlx.vision.whole_runs import WholeRuns
+from nitro.engines.backends.mlx.towers import parts
+from nitro.engines.backends.mlx.towers.whole_runs import WholeRuns
 from nitro.engines.hardware import memory
 from nitro.engines.media_encoder import MediaEncoder
 from nitro.engines.runner import Chunk, OutOfKV, Result, Tokenizer

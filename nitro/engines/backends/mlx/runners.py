@@ -17,6 +17,8 @@ def make(spec: EngineSpec) -> Any:
     path = Path(spec.model)
     if spec.pipeline and not spec.hosts:
         raise LoadError("--pipeline is for several machines: it needs --hosts.")
+    if spec.insecure_network and not spec.hosts:
+        raise LoadError("--insecure-network is about other machines, and none is named (--hosts). Leave it out.")
     if path.is_dir() and _embeds(path):
         if spec.hosts:
             raise LoadError(f"{path} embeds or ranks texts, which one process does. Leave --hosts out.")

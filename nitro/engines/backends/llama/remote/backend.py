@@ -6,7 +6,7 @@ It has no bindings. `ggml_backend_reg_get_proc_address` gives its two functions 
     void ggml_backend_rpc_start_server(const char * endpoint, const char * cache_dir, size_t n_threads,
                                        size_t n_devices, ggml_backend_dev_t * devices)
 
-and ours are in scripts/ggml_rpc/offered_memory.cpp.
+and ours are in scripts/ggml_rpc/.
 """
 
 import ctypes

@@ -10,7 +10,7 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from nitro.engines.remote.workers import Worker
@@ -24,8 +24,10 @@ IDLE, INTERVAL, PROBES = 10, 5, 3  # of keep-alive: seconds and a count, after w
 class Connections:
     """To these workers. What is found stays known while its descriptor is the same."""
 
-    def __init__(self, workers: Sequence[Worker]):
+    def __init__(self, workers: Sequence[Worker], others: Callable[[], Collection[int | None]] = tuple):
+        """`others`: descriptors of connections to workers that are not the backend's."""
         self._workers = {(worker.address, worker.port): worker for worker in workers}
+        self._others = others
         self._known: dict[int, tuple[int, Worker]] = {}  # by descriptor: the socket's inode
 
     def keep_alive(self) -> None:
@@ -54,7 +56,10 @@ class Connections:
         return found
 
     def _each(self) -> Iterator[tuple[Worker, socket.socket]]:
+        others = self._others()
         for descriptor in map(int, os.listdir(DESCRIPTORS)):
+            if descriptor in others:
+                continue
             with _borrowed(descriptor) as sock:
                 if sock and (worker := self._worker(descriptor, sock)):
                     yield worker, sock

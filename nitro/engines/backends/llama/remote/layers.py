@@ -24,7 +24,7 @@ class RemoteLayers:
         _check(spec)
         assert spec.rpc
         try:
-            self._workers = workers.parse(spec.rpc, spec.rpc_insecure_network)
+            self._workers = workers.parse(spec.rpc, spec.takes_any_network)
         except BadWorkers as error:
             raise LoadError(str(error)) from None
         backend = RpcBackend()

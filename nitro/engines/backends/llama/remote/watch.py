@@ -1,8 +1,8 @@
 """Watches the workers of this process, so that whoever reads of its end reads which worker was to blame.
 
 The backend ends the process where a worker is gone, and says no name. This thread notes names where the server finds
-them (`last_words`), ends the process when a worker goes while nothing is computed, and one that gets nowhere while a
-model is loaded, when no watchdog looks yet.
+them (`last_words`), and ends the process when a worker goes while nothing is computed, or gives no sign of life. Where
+workers give none at all (`pulse`), it ends one that gets nowhere while a model is loaded, when no watchdog looks yet.
 """
 
 import logging
@@ -14,13 +14,17 @@ from collections.abc import Sequence
 from nitro.engines.backends.llama import library
 from nitro.engines.backends.llama.remote.connections import Connections
 from nitro.engines.last_words import OF_THIS_PROCESS
+from nitro.engines.remote.pulse import Pulse
 from nitro.engines.remote.workers import Worker
+from nitro.engines.silence import LIMIT, Silence
 from nitro.engines.weights_read import OF_THIS_PROCESS as WEIGHTS
 
 log = logging.getLogger("llama.cpp")
 
 PERIOD = 0.2  # seconds between two looks
-LOAD_SECONDS = 60.0  # in which nothing may happen while a model is loaded: memory is taken and cleared in between
+# In which nothing may happen while a model is loaded by workers of whose life nothing is known: memory is taken and
+# cleared in between.
+LOAD_SECONDS = 60.0
 NOT_AT_ONCE = 0.2  # seconds that any answer may take
 
 
@@ -28,7 +32,8 @@ class WorkerWatch:
     """Of one engine process, from the first connection to its end."""
 
     def __init__(self, workers: Sequence[Worker]):
-        self._connections = Connections(workers)
+        self._pulses = {Pulse(worker): Silence(PERIOD) for worker in workers}
+        self._connections = Connections(workers, lambda: [pulse.descriptor for pulse in self._pulses])
         self._names = [worker.name for worker in workers]
         self._is_loading = True
         self._read, self._read_at = -1, 0.0  # bytes of weights that were read, and when that was seen first
@@ -48,19 +53,32 @@ class WorkerWatch:
     def _watch(self) -> None:
         while not self._ended.wait(PERIOD):
             self._connections.keep_alive()
-            problem = self._stalled() if self._is_loading else self._gone()
+            problem = self._silent() or (self._stalled() if self._is_loading else self._gone())
             if problem and not self._ended.is_set():
                 OF_THIS_PROCESS.replace(problem)
                 log.error("%s", problem)
                 os._exit(1)
             OF_THIS_PROCESS.wait_for(_unanswered(self._connections.awaited(NOT_AT_ONCE)))
+        for pulse in self._pulses:
+            pulse.close()
+
+    def _silent(self) -> str:
+        """A worker gave signs of life, and does no longer."""
+        for pulse, silence in self._pulses.items():
+            seconds = silence.look(pulse.heard())
+            if seconds > LIMIT:
+                return f"the RPC worker at {pulse.name} has given no sign of life for {seconds:.1f} seconds"
+        return ""
 
     def _gone(self) -> str:
         gone = self._connections.gone()
         return f"{_worker(gone)} gone" if gone else ""
 
     def _stalled(self) -> str:
-        """While a model is loaded: nothing goes to any worker or comes, and no weights are read."""
+        """While a model is loaded: nothing goes to any worker or comes, and no weights are read. Nothing where all
+        give signs of life: then it takes what it takes."""
+        if all(pulse.has_begun for pulse in self._pulses):
+            return ""
         now, read = time.monotonic(), WEIGHTS.progress.read
         if read != self._read:
             self._read, self._read_at = read, now

@@ -4,10 +4,11 @@ becomes this process: HOST PORT MEMORY THREADS, the last two numbers, 0 for what
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from nitro import __version__
 from nitro.engines.backends.llama.remote import backend
@@ -19,6 +20,7 @@ from nitro.engines.remote.greeting import WorkerFault
 from nitro.engines.remote.workers import Worker, is_local
 from nitro.engines.runner import LoadError
 from nitro.system import signals, terminal
+from nitro.system.held_port import held_port
 
 GIB = 2**30
 LISTENS = 30.0  # seconds until it has to
@@ -31,22 +33,22 @@ def main() -> None:
     signals.hold()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        run(host, free_port(host, port), offered, threads or memory.physical_cores())
+        with own_port(host, port) as own:
+            run(host, own, offered, threads or memory.physical_cores())
     except (LoadError, WorkerFault) as error:
         terminal.say(f"nitro: {error}", err=True)
         sys.exit(1)
 
 
-def free_port(host: str, port: int) -> int:
-    """The port, or a free one for 0. Raises LoadError where nobody can listen there."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+@contextmanager
+def own_port(host: str, port: int) -> Iterator[int]:
+    """The port, or a free one for 0, for the library to listen on. Raises LoadError where nobody can listen there."""
+    with ExitStack() as stack:
         try:
-            sock.bind((host, port))
-            sock.listen(1)
+            found = stack.enter_context(held_port(host, port))
         except OSError as error:
             raise LoadError(f"{host}:{port} cannot be listened on: {error.strerror}.") from None
-        return int(sock.getsockname()[1])
+        yield found
 
 
 def run(host: str, port: int, offered: int, threads: int) -> None:

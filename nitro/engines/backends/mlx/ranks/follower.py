@@ -16,9 +16,9 @@ import threading
 
 import msgspec
 
-from nitro.engines.backends.mlx.ranks import meeting, wire
+from nitro.engines.backends.mlx.ranks import meeting, pulse, wire
 from nitro.engines.backends.mlx.ranks.starting import end_with_parent
-from nitro.engines.backends.mlx.ranks.wire import Alive, Call, Errand, Failed, Hello, Join, Loaded
+from nitro.engines.backends.mlx.ranks.wire import Alive, Arrived, Call, Errand, Failed, Hello, Join, Loaded, Meet, Pulse
 from nitro.engines.runner import LoadError
 from nitro.errors import reason
 from nitro.system import frames
@@ -27,7 +27,7 @@ from nitro.system.memory import free_host_memory
 
 log = logging.getLogger("nitro.ranks")
 
-PATIENCE = 10.0  # seconds to connect to rank 0
+PATIENCE = 8.0  # seconds to connect to rank 0
 
 
 class Link:
@@ -36,7 +36,7 @@ class Link:
     def __init__(self, sock: socket.socket):
         self._sock = sock
         self._sending = threading.Lock()
-        self.calls: queue.SimpleQueue[Join | Call] = queue.SimpleQueue()
+        self.calls: queue.SimpleQueue[Join | Meet | Call] = queue.SimpleQueue()
 
     def send(self, message: WireMessage) -> None:
         """If rank 0 is gone nothing happens: this process ends."""
@@ -59,7 +59,7 @@ class Link:
             os._exit(1)
 
     def live(self, pause: float) -> None:
-        """On a thread of its own: a sign of life every so many seconds."""
+        """On a thread of its own: that threads run, every so many seconds."""
         while True:
             self.send(Alive(free_host_memory()))
             threading.Event().wait(pause)
@@ -71,13 +71,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     errand = msgspec.json.decode(sys.stdin.readline(), type=Errand)
-    try:
-        sock = socket.create_connection((errand.host, errand.port), PATIENCE)
-    except OSError as error:
-        sys.exit(f"rank {errand.rank} does not reach rank 0 at {errand.host} port {errand.port}: {error}")
-    sock.settimeout(None)
-    wire.keep(sock)
-    link = Link(sock)
+    beats = _connected(errand)
+    beats.sendall(frames.frame(Pulse(errand.secret, errand.rank)))
+    pulse.give(beats)
+    link = Link(_connected(errand))
     from nitro.engines.backends.mlx.ranks.team import versions
 
     ports = meeting.free_ports(errand.addresses)
@@ -85,7 +82,7 @@ def main() -> None:
     threading.Thread(target=link.read, name="reader", daemon=True).start()
     join = link.calls.get()
     assert isinstance(join, Join)
-    threading.Thread(target=link.live, args=(join.beat,), name="signs of life", daemon=True).start()
+    threading.Thread(target=link.live, args=(join.beat,), name="threads run", daemon=True).start()
     logging.basicConfig(
         level=join.spec.log_level.upper(), format=f"%(levelname)s rank {errand.rank} %(name)s: %(message)s"
     )
@@ -99,16 +96,29 @@ def main() -> None:
     threading.Event().wait()  # for rank 0 to end it
 
 
+def _connected(errand: Errand) -> socket.socket:
+    try:
+        sock = socket.create_connection((errand.host, errand.port), PATIENCE)
+    except OSError as error:
+        sys.exit(f"rank {errand.rank} does not reach rank 0 at {errand.host} port {errand.port}: {error}")
+    sock.settimeout(None)
+    wire.keep(sock)
+    return sock
+
+
 def _serve(link: Link, rank: int, join: Join) -> None:
     """Load, and make calls for ever. Raises LoadError, and what a call raises."""
     from nitro.engines.backends.mlx.ranks import group  # MLX looks at the environment as it is now
     from nitro.engines.backends.mlx.ranks.replay import Replay
     from nitro.engines.backends.mlx.runner import MlxRunner
 
+    link.send(Arrived())
+    meet = link.calls.get()
+    assert isinstance(meet, Meet)
     found = group.join(rank, join)
     member = group.Rank(found, join.names, join.beside, join.spec.pipeline, ready=lambda: link.send(Loaded()))
     replay = Replay(MlxRunner(join.spec, member))
     while True:
         call = link.calls.get()
-        assert not isinstance(call, Join)
+        assert not isinstance(call, Join | Meet)
         replay.make(call)

@@ -4,8 +4,8 @@ Collective operations meet if every rank evaluates the same ones in the same ord
 of its own is agreed upon first, and each pass through the network is evaluated before anything else is built on it.
 """
 
+import faulthandler
 import os
-import signal
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +24,7 @@ from nitro.engines.last_words import OF_THIS_PROCESS
 from nitro.engines.runner import LoadError
 from nitro.errors import reason
 
-JOIN_SECONDS = 30  # in which all ranks must find each other
+JOIN_SECONDS = 9.0  # in which ranks that are all there must find each other
 
 
 class Rank(Alone):
@@ -80,7 +80,7 @@ class Rank(Alone):
         return found
 
     def draw(self, logits: mx.array, rows: list[SamplerRow], newest: mx.array | None = None) -> mx.array:
-        """What rank 0 draws: the others add zeros to it. Where a rank is lost the sum is memory that nobody has written,
+        """What rank 0 draws: the others add zeros to it. Where a rank is lost the sum is memory that nobody wrote,
         and the next step, which is on its way already, looks those tokens up: they stay within the vocabulary."""
         mx.async_eval(logits)
         own = sampler.sample(logits, rows, newest) if self._draws else mx.zeros((len(rows),), mx.uint32)
@@ -90,23 +90,24 @@ class Rank(Alone):
 
 
 def join(rank: int, how: Join) -> Any:
-    """MLX's group of all ranks. Raises LoadError. Ends the process by SIGALRM where they do not find each other: MLX
-    waits for minutes, and lets no other thread of Python run meanwhile."""
+    """MLX's group of all ranks. Raises LoadError. Ends the process where they do not find each other: MLX waits for
+    minutes, and lets no other thread of Python run meanwhile, but faulthandler's is none."""
     os.environ.update(how.environment, MLX_RANK=str(rank))
     if not mx.distributed.is_available(how.backend):
         raise LoadError(f"--hosts: MLX has no {how.backend} on {how.names[rank]}.")
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    OF_THIS_PROCESS.foretell(f"The ranks have not found each other within {JOIN_SECONDS} seconds", JOIN_SECONDS)
-    signal.alarm(JOIN_SECONDS)
+    OF_THIS_PROCESS.foretell(f"The ranks have not found each other within {JOIN_SECONDS:g} seconds", JOIN_SECONDS)
     try:
-        with tempfile.TemporaryDirectory(prefix="nitro-ranks-") as folder:
+        with open(os.devnull, "wb") as nowhere, tempfile.TemporaryDirectory(prefix="nitro-ranks-") as folder:
             for name, text in how.files.items():
                 file = Path(folder) / name
                 file.write_text(text)
                 os.environ[name] = str(file)
-            return mx.distributed.init(strict=True, backend=how.backend)
+            faulthandler.dump_traceback_later(JOIN_SECONDS, exit=True, file=nowhere)
+            try:
+                return mx.distributed.init(strict=True, backend=how.backend)
+            finally:
+                faulthandler.cancel_dump_traceback_later()
     except Exception as error:
         raise LoadError(f"--hosts: {how.names[rank]} does not find the others: {reason(error)}") from None
     finally:
-        signal.alarm(0)
         OF_THIS_PROCESS.take_back()

@@ -9,7 +9,7 @@ from nitro.engines.backends.mlx.ranks import group, meeting, shares
 from nitro.engines.backends.mlx.ranks.lead_runner import LeadRunner
 from nitro.engines.backends.mlx.ranks.team import Team
 from nitro.engines.backends.mlx.runner import MlxRunner
-from nitro.engines.hostfile import BadHosts, Host, read
+from nitro.engines.hostfile import BadHosts, Host, check_network, read
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
 from nitro.system.memory import free_host_memory
@@ -20,6 +20,7 @@ def make(spec: EngineSpec) -> LeadRunner:
     assert spec.hosts
     try:
         hosts = read(Path(spec.hosts))
+        check_network(Path(spec.hosts), hosts, spec.insecure_network)
     except BadHosts as error:
         raise LoadError(str(error)) from None
     shares.check(spec, hosts)
@@ -31,6 +32,7 @@ def make(spec: EngineSpec) -> LeadRunner:
         ports = [_own_ports(hosts.hosts[0]), *others]
         own, *theirs = meeting.joins(spec, hosts, team.names, ports, team.beat)
         team.join(theirs)
+        team.meet()
         rank = group.Rank(group.join(0, own), team.names, own.beside, spec.pipeline, ready=team.wait_loaded)
         with team.together():
             runner = MlxRunner(spec, rank)

@@ -24,9 +24,13 @@ from nitro.system.spawn import ENTRY
 FOLLOWER = "nitro.engines.backends.mlx.ranks.follower"
 TIED = "nitro.engines.backends.mlx.ranks.starting"  # whose main runs a command that ends with us
 PR_SET_PDEATHSIG = 1  # prctl(2)
-# -tt: a terminal, so that what runs there is hung up when ssh ends. BatchMode: nobody is there to type a password.
 READY = "nitro: the rank is expected"  # said on the other machine once its terminal repeats nothing
-SSH = ("ssh", "-tt", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
+# -tt: a terminal, so that what runs there is hung up when ssh ends. BatchMode: nobody is there to type a password. It
+# ends by itself when the other machine answers no more for eight seconds.
+SSH = (
+    *("ssh", "-tt", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "ConnectTimeout=8"),
+    *("-o", "ServerAliveInterval=2", "-o", "ServerAliveCountMax=3"),
+)
 
 
 def start(host: Host, errand: Errand, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:

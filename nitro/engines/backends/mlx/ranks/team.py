@@ -14,32 +14,32 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 
 import msgspec
 
 from nitro import __version__
-from nitro.engines.backends.mlx.ranks import starting, wire
-from nitro.engines.backends.mlx.ranks.wire import Alive, Call, Errand, Failed, Hello, Join, Loaded
+from nitro.engines.backends.mlx.ranks import pulse, starting, wire
+from nitro.engines.backends.mlx.ranks.wire import Alive, Arrived, Call, Errand, Failed, Hello, Join, Loaded, Meet, Pulse
 from nitro.engines.hostfile import Hostfile
 from nitro.engines.last_words import OF_THIS_PROCESS
 from nitro.engines.runner import LoadError
+from nitro.engines.silence import LIMIT, Silence
 from nitro.errors import reason
 from nitro.system import frames, signals
 from nitro.system.frames import WireMessage
 
 log = logging.getLogger("nitro.ranks")
 
-START_SECONDS = 60.0  # in which all ranks must have begun: ssh, and Python that imports MLX
+START_SECONDS = 60.0  # in which all ranks must have begun: ssh, and Python
 GREETING_SECONDS = 2.0  # in which whoever connects must say who it is
 MAX_FRAME = 2**16  # bytes of what a rank sends
-LOAD_SILENCE = 60.0  # seconds without a sign of life while a model loads
 CONSEQUENCE = 1.0  # seconds in which a rank may be missed, after another lost it
 EXITING = 1.0  # seconds in which a process whose connection closed has usually ended
 BRIEF = 0.2  # seconds between two looks at those that are to begin
-BEAT = 0.5  # seconds between two signs of life, at most
+BEAT = 0.5  # seconds between two Alive, at most
 LOST = 70  # exit status; sysexits.h: EX_SOFTWARE
 
 
@@ -50,7 +50,10 @@ class Member:
         self.name, self.process = name, process
         self.sock: socket.socket | None = None  # once it has said Hello
         self.hello: Hello | None = None
+        self.pulse: socket.socket | None = None
+        self.silence = Silence(pulse.PAUSE)
         self.received = b""
+        self.arrived = False
         self.loaded = threading.Event()
         self.problem = ""  # what it said of its failure
         self.heard = 0.0  # time.monotonic()
@@ -63,6 +66,10 @@ class Member:
         except subprocess.TimeoutExpired:
             return "closed its connection"
         return f"was killed by {signals.name_of(-status)}" if status < 0 else f"ended with status {status}"
+
+    def lives(self) -> bool:
+        """Whether it gave a sign of life since the last call or, before it can, is not stopped."""
+        return pulse.heard(self.pulse) if self.pulse else not pulse.is_stopped(self.process)
 
     def take(self) -> list[WireMessage] | None:
         """What it sent; None: its connection is closed, or says what no rank says."""
@@ -83,6 +90,7 @@ class Member:
                 found.append(wire.decode_at_zero(self.received[frames.HEADER : end]))
             except msgspec.MsgspecError:
                 return None
+            self.arrived |= isinstance(found[-1], Arrived)
             self.received = self.received[end:]
         return found if data else None
 
@@ -94,10 +102,11 @@ class Team:
         """`stall_timeout`: seconds that a rank may be silent once the model is loaded, twice; None: it may for ever."""
         self.names = [hosts.name(rank) for rank in range(len(hosts.hosts))]
         self._hosts = hosts
-        self._silence = stall_timeout and stall_timeout / 2
+        self._silence = stall_timeout and stall_timeout / 2  # of threads of a process that lives
         self._timeout = stall_timeout
         self._members: list[Member] = []
         self._ready = self._closing = False
+        self._closed = threading.Event()
         self._changed = threading.Condition()
 
     @property
@@ -107,7 +116,7 @@ class Team:
 
     @property
     def beat(self) -> float:
-        """Seconds between two signs of life."""
+        """Seconds between two Alive."""
         return min(BEAT, (self._silence or BEAT) / 5)
 
     def start(self) -> list[list[int]]:
@@ -124,6 +133,7 @@ class Team:
                     self.close()
                     raise LoadError(f"--hosts: {self.names[rank]} cannot be started: {error.strerror}.") from None
                 self._members.append(Member(self.names[rank], process))
+            threading.Thread(target=self._watch_lives, name="signs of life", daemon=True).start()
             try:
                 self._gather(listener, secret)
             except BaseException:
@@ -137,16 +147,24 @@ class Team:
         for member, message in zip(self._members, how, strict=True):
             self._send(member, frames.frame(message))
 
+    def meet(self) -> None:
+        """Have all look for each other, as soon as all can. Raises LoadError for one that cannot."""
+        self._wait_until(lambda member: member.arrived)
+        for member in self._members:
+            self._send(member, frames.frame(Meet()))
+
     def wait_loaded(self) -> None:
         """Until all have their part of the weights. Raises LoadError for one that cannot have it."""
+        self._wait_until(lambda member: member.loaded.is_set())
+
+    def _wait_until(self, is_so_far: Callable[[Member], bool]) -> None:
         with self._changed:
-            for member in self._members:
-                self._changed.wait_for(lambda member=member: member.loaded.is_set() or self._problem())  # type: ignore[misc]
-                if problem := self._problem():
-                    raise LoadError(problem)
+            self._changed.wait_for(lambda: self._problem() or all(map(is_so_far, self._members)))
+            if problem := self._problem():
+                raise LoadError(problem)
 
     def ready(self) -> None:
-        """The model is loaded: from now on silence is a stall."""
+        """The model is loaded: from now on a rank whose threads are silent is stalled."""
         now = time.monotonic()
         for member in self._members:
             member.heard = now
@@ -175,10 +193,11 @@ class Team:
     def close(self) -> None:
         """End them all."""
         self._closing = True
+        self._closed.set()
         for member in self._members:
             member.process.kill()
-            if member.sock:
-                member.sock.close()
+            for sock in filter(None, (member.sock, member.pulse)):
+                sock.close()
         for member in self._members:
             member.process.wait()
             assert member.process.stdin
@@ -188,7 +207,7 @@ class Team:
 
     def _gather(self, listener: socket.socket, secret: str) -> None:
         until = time.monotonic() + START_SECONDS
-        while missing := [member for member in self._members if member.hello is None]:
+        while missing := [member for member in self._members if not (member.hello and member.pulse)]:
             for member in missing:
                 if member.process.poll() is not None:
                     raise LoadError(f"--hosts: {member.name} {member.how_it_ended()} before it had begun.")
@@ -218,15 +237,26 @@ class Team:
         except (OSError, EOFError, msgspec.MsgspecError):
             sock.close()
             return
-        if not isinstance(hello, Hello) or not secrets.compare_digest(hello.secret.encode(), secret.encode()):
+        if not isinstance(hello, Hello | Pulse) or not secrets.compare_digest(hello.secret.encode(), secret.encode()):
             sock.close()
             return
         sock.settimeout(None)
         wire.keep(sock)
         member = self._members[hello.rank - 1]
+        if isinstance(hello, Pulse):
+            member.pulse = sock
+            return
         member.sock, member.hello, member.free, member.heard = sock, hello, hello.free, time.monotonic()
 
     # Watching
+
+    def _watch_lives(self) -> None:
+        """From the start, until one is silent. Where this process itself does not get to it, that is no silence."""
+        while not self._closed.wait(pulse.PAUSE):
+            for member in self._members:
+                seconds = member.silence.look(member.lives())
+                if seconds > LIMIT and not self._closing:
+                    self._end(f"{member.name} has given no sign of life for {seconds:.1f} seconds")
 
     def _watch(self) -> None:
         """Listen to all, until one is lost or silent."""
@@ -272,11 +302,10 @@ class Team:
 
     def _look_for_silence(self) -> None:
         now = time.monotonic()
-        limit = self._silence if self._ready else LOAD_SILENCE
         for member in self._members:
-            if limit and not member.problem and now - member.heard > limit:
-                why = f", as --stall-timeout {self._timeout:g} says" if self._ready else ""
-                self._end(f"{member.name} has given no sign of life for {now - member.heard:.1f} seconds{why}")
+            if self._ready and self._silence and not member.problem and now - member.heard > self._silence:
+                seconds = f"{now - member.heard:.1f} seconds, as --stall-timeout {self._timeout:g} says"
+                self._end(f"{member.name} has given no sign of life for {seconds}")
 
     def _problem(self) -> str:
         for member in self._members:

@@ -1,6 +1,8 @@
 """What the ranks of a model tell each other beside what MLX sends: frames over TCP, which every rank opens to rank 0.
 
-    Hello →  ← Join   Alive …  Loaded | Failed →   ← the calls of the runner, one after another   Alive … Failed →
+    Hello →  ← Join   Alive …  Arrived →  ← Meet   Loaded | Failed →   ← the calls of the runner   Alive … Failed →
+
+Another connection begins with Pulse →, and then has a byte for each sign of life (`pulse`).
 
 Knows no MLX. Nothing is encrypted, as MLX's own connections are not.
 """
@@ -20,6 +22,13 @@ _IDLE: int = next(getattr(socket, name) for name in ("TCP_KEEPIDLE", "TCP_KEEPAL
 # To rank 0
 
 
+class Pulse(WireMessage, frozen=True):
+    """This connection is for signs of life."""
+
+    secret: str
+    rank: int
+
+
 class Hello(WireMessage, frozen=True):
     """A rank has begun. `ports`: where it will listen for other ranks, one for each address of its host."""
 
@@ -28,6 +37,10 @@ class Hello(WireMessage, frozen=True):
     versions: str  # of Nitro and its libraries, which must be the same everywhere
     free: int  # bytes of memory
     ports: list[int]
+
+
+class Arrived(WireMessage, frozen=True):
+    """It has MLX, and looks for the others as soon as all are so far."""
 
 
 class Loaded(WireMessage, frozen=True):
@@ -41,7 +54,7 @@ class Failed(WireMessage, frozen=True):
 
 
 class Alive(WireMessage, frozen=True):
-    """It lives. `free`: bytes of memory."""
+    """Its threads run. `free`: bytes of memory."""
 
     free: int
 
@@ -59,6 +72,10 @@ class Join(WireMessage, frozen=True):
     names: list[str]  # of all ranks
     beside: int  # ranks that share its machine's memory, itself among them
     beat: float  # seconds between two Alive
+
+
+class Meet(WireMessage, frozen=True):
+    """All have arrived: look for each other."""
 
 
 class ChunkCall(Struct, frozen=True, array_like=True, gc=False):
@@ -114,8 +131,8 @@ class Reset(WireMessage, frozen=True):
 
 Call = Submit | Trim | Copy | Free | Rest | Reset
 
-decode_at_zero = msgspec.msgpack.Decoder(Hello | Loaded | Failed | Alive).decode
-decode_at_others = msgspec.msgpack.Decoder(Join | Call).decode
+decode_at_zero = msgspec.msgpack.Decoder(Pulse | Hello | Arrived | Loaded | Failed | Alive).decode
+decode_at_others = msgspec.msgpack.Decoder(Join | Meet | Call).decode
 
 
 class Errand(Struct, frozen=True):

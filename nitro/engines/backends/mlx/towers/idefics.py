@@ -7,11 +7,11 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from nitro.engines.backends.mlx.vision.family import (
+from nitro.engines.backends.mlx.towers.family import (
     Arrays,
     Family,
-    Picture,
     Settings,
+    TowerInput,
     check,
     check_llama,
     text_settings,
@@ -28,7 +28,7 @@ def _settings(config: Settings) -> Settings:
     return {"text_config": text, "vision_config": vision}
 
 
-def _pieces(model: Any, arrays: Arrays) -> Iterator[str | Picture]:
+def _pieces(model: Any, arrays: Arrays) -> Iterator[str | TowerInput]:
     """As the processors of transformers write them."""
     rows, columns = int(arrays["rows"][0][0]), int(arrays["cols"][0][0])
     squares = [_square(model, pixels) for pixels in arrays["pixel_values"][0]]
@@ -42,9 +42,9 @@ def _pieces(model: Any, arrays: Arrays) -> Iterator[str | Picture]:
     yield OPENS
 
 
-def _square(model: Any, pixels: np.ndarray) -> Picture:
+def _square(model: Any, pixels: np.ndarray) -> TowerInput:
     patches = pixels.shape[1] // model.config.vision_config.patch_size
-    return Picture({"pixel_values": pixels}, (patches // model.config.scale_factor) ** 2)
+    return TowerInput({"pixel_values": pixels}, (patches // model.config.scale_factor) ** 2)
 
 
 def _encode(model: Any, arrays: Arrays) -> mx.array:

@@ -1,4 +1,5 @@
-"""A model that sees, as what a runner computes: mlx-vlm's layers, called in the way of mlx-lm's models.
+"""A model that sees or hears, as what a runner computes: layers of mlx-vlm or ours, called in the way of mlx-lm's
+models.
 
 mlx-vlm's own calls are not used: they remember the positions of the request before, mask a non-causal image with what
 is not there, and multiply rows of an image that they were lent. Here a pass is told its rows, positions and masks.
@@ -12,15 +13,15 @@ from mlx_lm.models.base import create_attention_mask
 from mlx_lm.models.cache import KVCache, RotatingKVCache
 
 from nitro.engines.backends.mlx.kv_cache import Caches
-from nitro.engines.backends.mlx.vision.family import Family
-from nitro.engines.backends.mlx.vision.parts import Stretch, positions, stretches
+from nitro.engines.backends.mlx.towers.family import Family
+from nitro.engines.backends.mlx.towers.parts import Stretch, positions, stretches
 from nitro.engines.media_encoder import EncodedRuns
 
 UNUSED = ("rotary_emb.inv_freq", "embeddings.position_ids")  # weights that follow from others
 
 
-class Seeing:
-    """Goes before mlx-vlm's Model as a base class. `family`: what there is to know of it, see family.py."""
+class Sensing:
+    """Goes before a family's Model as a base class. `family`: what there is to know of it, see family.py."""
 
     family: Family
 
@@ -31,9 +32,9 @@ class Seeing:
         self.family.mend(self)
 
     def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
-        """transformers' names, old or new, and mlx-vlm's own → mlx-vlm's."""
+        """transformers' names, old or new, and the Model's own → the Model's."""
         found = {self._own_name(key): value for key, value in weights.items() if not key.endswith(UNUSED)}
-        return self.vision.sanitize(found)  # type: ignore[no-any-return]
+        return self.sense.sanitize(found)  # type: ignore[no-any-return]
 
     def layer_name(self, name: str) -> str:
         """A layer's name in the folder → here."""
@@ -49,7 +50,7 @@ class Seeing:
         return name
 
     @property
-    def vision(self) -> Any:
+    def sense(self) -> Any:
         """The tower."""
         return getattr(self, self.family.tower)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from nitro.engines.backends.mlx.vision.family import Arrays, Family, Picture, Settings, check, text_settings
-from nitro.engines.backends.mlx.vision.siglip import NAMES
+from nitro.engines.backends.mlx.towers.family import Arrays, Family, Settings, TowerInput, check, text_settings
+from nitro.engines.backends.mlx.towers.siglip import NAMES
 
 CONTEXT = 131072  # tokens it was trained for, where the configuration does not say it
 PATTERN = 6  # every so many layers one sees all, the others have a window
@@ -42,9 +42,9 @@ def _count(text: Settings) -> int:
     return int(text["num_hidden_layers"])
 
 
-def _pieces(model: Any, arrays: Arrays) -> Iterator[str | Picture]:
+def _pieces(model: Any, arrays: Arrays) -> Iterator[str | TowerInput]:
     yield "<start_of_image>"
-    yield Picture(arrays, model.config.text_config.mm_tokens_per_image)
+    yield TowerInput(arrays, model.config.text_config.mm_tokens_per_image)
     yield "<end_of_image>"
 
 

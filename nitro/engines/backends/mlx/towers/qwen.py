@@ -9,7 +9,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from nitro.engines.backends.mlx.vision.family import Arrays, Family, Picture, Settings, check, text_settings
+from nitro.engines.backends.mlx.towers.family import Arrays, Family, Settings, TowerInput, check, text_settings
 
 # the Hub's names, and those of transformers 4.52 and later
 NAMES = (
@@ -33,12 +33,12 @@ def _settings(config: Settings) -> Settings:
     return {"text_config": {**text, "model_type": kind}, "vision_config": vision}
 
 
-def _pieces(model: Any, arrays: Arrays) -> Iterator[str | Picture]:
+def _pieces(model: Any, arrays: Arrays) -> Iterator[str | TowerInput]:
     merged = model.config.vision_config.spatial_merge_size
     frames, height, width = (int(n) for n in arrays["image_grid_thw"][0])
     grid = np.indices((frames, height // merged, width // merged), np.int32).reshape(3, -1)
     yield "<|vision_start|>"
-    yield Picture(arrays, grid.shape[1], grid)
+    yield TowerInput(arrays, grid.shape[1], grid)
     yield "<|vision_end|>"
 
 

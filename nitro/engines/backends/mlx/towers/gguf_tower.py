@@ -6,9 +6,9 @@ from typing import Any
 
 import mlx.core as mx
 
-from nitro.engines.backends.mlx.vision import loading
-from nitro.engines.backends.mlx.vision.family import Settings
-from nitro.engines.backends.mlx.vision.loading import Opening
+from nitro.engines.backends.mlx.towers import loading
+from nitro.engines.backends.mlx.towers.family import Settings
+from nitro.engines.backends.mlx.towers.loading import Opening
 from nitro.errors import reason
 from nitro.gguf import projectors
 from nitro.gguf.header import Header, UnreadableGGUF

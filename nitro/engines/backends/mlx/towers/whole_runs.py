@@ -1,6 +1,6 @@
 """Where slots hold rows that were computed seeing each other: of those a slot cannot keep a part. Pure."""
 
-from nitro.engines.backends.mlx.vision.parts import stretches
+from nitro.engines.backends.mlx.towers.parts import stretches
 from nitro.engines.runner import Chunk
 
 

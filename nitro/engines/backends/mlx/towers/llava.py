@@ -6,16 +6,16 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 
-from nitro.engines.backends.mlx.vision.family import (
+from nitro.engines.backends.mlx.towers.family import (
     Arrays,
     Family,
-    Picture,
     Settings,
+    TowerInput,
     check,
     check_llama,
     text_settings,
 )
-from nitro.engines.backends.mlx.vision.siglip import NAMES
+from nitro.engines.backends.mlx.towers.siglip import NAMES
 
 ACTIVATIONS = {"clip_vision_model": "quick_gelu", "siglip_vision_model": "gelu_pytorch_tanh"}  # of towers
 
@@ -30,10 +30,10 @@ def _settings(config: Settings) -> Settings:
     return {"text_config": text, "vision_config": vision}
 
 
-def _pieces(model: Any, arrays: Arrays) -> Iterator[str | Picture]:
+def _pieces(model: Any, arrays: Arrays) -> Iterator[str | TowerInput]:
     tower = model.vision_tower.vision_model.embeddings
     every = model.vision_feature_select_strategy == "full"
-    yield Picture(arrays, tower.num_positions if every else tower.num_positions - 1)
+    yield TowerInput(arrays, tower.num_positions if every else tower.num_positions - 1)
 
 
 def _encode(model: Any, arrays: Arrays) -> mx.array:

@@ -1,4 +1,4 @@
-"""What there is to know of a family of models that see: one of these for each model_type (see families.py)."""
+"""What there is to know of a family of models that see or hear: one of these for each model_type (see families.py)."""
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
@@ -8,14 +8,16 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-Arrays = Mapping[str, np.ndarray]  # what an image processor of transformers gives
+from nitro.engines.media import MediaKind
+
+Arrays = Mapping[str, np.ndarray]  # what a reader makes of a medium, see readers.py
 Settings = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A part of a picture that is encoded by itself, into so many rows. `grid`: their (time, height, width) where
-    positions are of that kind: int32 [3, tokens]."""
+class TowerInput:
+    """What is encoded by itself, into so many rows: a part of a picture, or of a sound. `grid`: their (time, height,
+    width) where positions are of that kind: int32 [3, tokens]."""
 
     arrays: Arrays
     tokens: int
@@ -33,17 +35,19 @@ def _none(*_: Any) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """How mlx-vlm's model of this name is made, and how a picture becomes rows of it.
+    """How a model is made of the classes of a module, and how a medium becomes rows of it.
 
-    `settings`: config.json as mlx-vlm reads it, with "text_config" and "vision_config"; raises ValueError for what its
-    classes do not compute. `names`: patterns of weights' names, and what they become. `pieces`: of one picture that was
-    processed, texts whose control tokens are parsed, and what is between. `encode`: → [tokens, width].
+    `settings`: config.json as those classes read it, with "text_config" and the tower's; raises ValueError for what
+    they do not compute. `names`: patterns of weights' names, and what they become. `pieces`: of one medium that was
+    read, texts whose control tokens are parsed, and what is between. `encode`: → [tokens, width].
     """
 
-    module: str  # of mlx_vlm.models
+    module: str  # of `package`
     settings: Callable[[Settings], Settings]
-    pieces: Callable[[Any, Arrays], Iterator[str | Picture]]
+    pieces: Callable[[Any, Arrays], Iterator[str | TowerInput]]
     encode: Callable[[Any, Arrays], mx.array]
+    kind: MediaKind = "image"  # what its tower is for
+    package: str = "mlx_vlm.models"
     tower: str = "vision_tower"  # its attribute of the model
     names: tuple[tuple[str, str], ...] = ()
     processor: Settings = field(default_factory=dict)  # what an image processor is told at each call
@@ -54,8 +58,8 @@ class Family:
     window: Callable[[Any, int], int | None] = _none  # of a layer, tokens; None: it sees all. Given the body, the layer
 
     def load(self) -> Any:
-        """mlx-vlm's module: Model, LanguageModel, VisionModel and their configurations."""
-        return importlib.import_module(f"mlx_vlm.models.{self.module}")
+        """The module: Model, ModelConfig, TextConfig, and the tower's configuration."""
+        return importlib.import_module(f"{self.package}.{self.module}")
 
 
 def text_settings(config: Settings) -> Settings:
@@ -73,12 +77,12 @@ def check(settings: Settings, **known: Any) -> None:
     for name, values in known.items():
         allowed = values if isinstance(values, tuple) else (values,)
         if name in settings and settings[name] not in allowed:
-            raise ValueError(f"{name} is {settings[name]}, and mlx-vlm computes {' or '.join(map(str, allowed))}")
+            raise ValueError(f"{name} is {settings[name]}, and what is computed is {' or '.join(map(str, allowed))}")
 
 
 def check_llama(text: Settings, **known: Any) -> None:
-    """Raises ValueError where the text's layers are not those of Llama or Qwen2, as mlx-vlm has them. `known`: see
-    `check`."""
+    """Raises ValueError where the text's layers are not those of Llama or Qwen2, as MLX's libraries have them. `known`:
+    see `check`."""
     check(text, hidden_act="silu", attention_bias=False, mlp_bias=False, **known)
     check(text.get("rope_parameters") or {}, rope_type="default")
     _check_heads(text)
@@ -88,4 +92,4 @@ def _check_heads(text: Settings) -> None:
     """Raises ValueError for heads whose width does not follow from their number."""
     heads = text["num_attention_heads"]
     if (width := text.get("head_dim")) and width * heads != text["hidden_size"]:
-        raise ValueError(f"head_dim is {width}, and mlx-vlm computes {text['hidden_size'] // heads}")
+        raise ValueError(f"head_dim is {width}, and what is computed is {text['hidden_size'] // heads}")
