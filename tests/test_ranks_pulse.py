@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,59 @@ def _until_it_looks_for_others(model: Path, beats: socket.socket, link: socket.s
         return not _drained(link)
 
     until(only_lives)
+
+
+SLOW = """
+from importlib import metadata
+
+found = metadata.version
+
+def version(name):
+    if name == "mlx-lm":
+        open({fifo!r}).read()
+    return found(name)
+
+metadata.version = version
+"""
+
+
+def test_a_rank_that_begins_slowly_connects_when_it_can_say_who_it_is(tmp_path: Path) -> None:
+    """Rank 0 gives whoever connects two seconds for that."""
+    pytest.importorskip("mlx.core")
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "sitecustomize.py").write_text(SLOW.format(fifo=str(fifo)))
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(CEILING)
+        errand = wire.Errand(1, HERE.ips, *listener.getsockname(), "secret")
+        with starting.start(HERE, errand, {"PYTHONPATH": path}) as process:
+            try:
+                with listener.accept()[0]:
+                    reading = _reader_of(fifo)
+                    listener.setblocking(False)
+                    with pytest.raises(BlockingIOError):
+                        listener.accept()
+                    listener.settimeout(CEILING)
+                    os.close(reading)
+                    with listener.accept()[0] as link:
+                        link.settimeout(CEILING)
+                        assert isinstance(_next(frames.payloads(link)), wire.Hello)
+            finally:
+                process.kill()
+
+
+def _reader_of(fifo: Path) -> int:
+    """Wait until somebody reads there. Returns a descriptor for writing, by whose end the reading ends."""
+    found: list[int] = []
+
+    def is_read() -> bool:
+        with suppress(OSError):
+            found.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(found)
+
+    until(is_read)
+    return found[0]
 
 
 def _next(messages: Iterator[bytes]) -> object:

@@ -74,11 +74,11 @@ def main() -> None:
     beats = _connected(errand)
     beats.sendall(frames.frame(Pulse(errand.secret, errand.rank)))
     pulse.give(beats)
-    link = Link(_connected(errand))
     from nitro.engines.backends.mlx.ranks.team import versions
 
-    ports = meeting.free_ports(errand.addresses)
-    link.send(Hello(errand.secret, errand.rank, versions(), free_host_memory(), ports))
+    hello = Hello(errand.secret, errand.rank, versions(), free_host_memory(), meeting.free_ports(errand.addresses))
+    link = Link(_connected(errand))  # not before: rank 0 waits for no Hello
+    link.send(hello)
     threading.Thread(target=link.read, name="reader", daemon=True).start()
     join = link.calls.get()
     assert isinstance(join, Join)
