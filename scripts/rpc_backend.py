@@ -22,7 +22,7 @@ from pathlib import Path
 
 PACKAGE = "llama-cpp-python"
 SOURCE = "vendor/llama.cpp/ggml"  # in its source distribution
-FORM = 2  # of what is built: with another one, a library that is there is not kept
+FORM = 3  # of what is built: with another one, a library that is there is not kept
 OURS = tuple(Path(__file__).resolve().parent / "ggml_rpc" / name for name in ("offered_memory.cpp", "sign_of_life.cpp"))
 FILES = ("src/ggml-rpc/ggml-rpc.cpp", "src/ggml-rpc/transport.cpp")
 # As ggml's own build compiles a backend that is loaded while a program runs (ggml/src/CMakeLists.txt)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from nitro.engines.silence import Silence
 from scripts import rpc_backend
 
 PAUSE = 0.05  # seconds between two looks
+GREETING = bytes([HELLO]) + (24).to_bytes(8, "little") + bytes(24)
 # The limits are lowered once the worker is silent for certain, or the test plays it.
 LOADING = """
 import logging, sys, threading
@@ -62,8 +64,7 @@ def test_the_library_is_the_one_that_is_built() -> None:
 
 def test_a_worker_lives_whoever_it_serves() -> None:
     with worker() as busy, socket.create_connection(("127.0.0.1", busy.port)) as client:
-        client.sendall(bytes([HELLO]) + (24).to_bytes(8, "little") + bytes(24))
-        assert len(client.recv(36)) == 36  # from now on it serves this one, which asks nothing
+        _served(client)
         beats = Pulse(as_worker(busy.name))
         until(lambda: beats.heard() and beats.has_begun)
         until(lambda: not beats.heard())
@@ -76,6 +77,25 @@ def test_a_worker_lives_whoever_it_serves() -> None:
         busy.go_on()
         until(beats.heard)
         beats.close()
+
+
+def _served(client: socket.socket) -> None:
+    """From now on the worker serves this one, which asks nothing."""
+    client.sendall(GREETING)
+    assert len(client.recv(36, socket.MSG_WAITALL)) == 36
+
+
+def test_who_has_left_takes_no_room() -> None:
+    """A server that is started again and again asks a worker that is busy, and gives up, oftener than there is room."""
+    with worker() as busy, socket.create_connection(("127.0.0.1", busy.port)) as client:
+        _served(client)
+        for _ in range(100):
+            with socket.create_connection(("127.0.0.1", busy.port), CEILING) as other:
+                other.sendall(GREETING)
+                other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # as greet does
+        until(lambda: pulse.lives(as_worker(busy.name)))
+        client.close()
+        assert greet(as_worker(busy.name)).free
 
 
 def test_who_says_nothing_keeps_nobody_from_a_worker() -> None:

@@ -69,6 +69,7 @@ private:
     void watch() {
         auto due = steady_clock::now() + PAUSE;
         while (true) {
+            drop_reset();
             std::vector<pollfd> open;
             for (int each : silent) {
                 open.push_back({each, POLLIN, 0});
@@ -96,6 +97,16 @@ private:
         clients.clear();
         broken = true;
         came.notify_all();
+    }
+
+    // Close clients that have given up before it was their turn: by a reset, as greeting.py does.
+    void drop_reset() {
+        std::lock_guard<std::mutex> hold(lock);
+        auto is_reset = [](int client) {
+            pollfd found{client, 0, 0};
+            return poll(&found, 1, 0) > 0 && close(client) == 0;
+        };
+        clients.erase(std::remove_if(clients.begin(), clients.end(), is_reset), clients.end());
     }
 
     bool has_room() {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nitro.system import packages
 
-FORM = 2  # of what the installer builds
+FORM = 3  # of what the installer builds
 
 
 def folder() -> Path:
