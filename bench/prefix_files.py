@@ -34,6 +34,7 @@ SPARE = 4  # slots beside those that run
 STREAM, EVICTING = 4000, SLOTS + SPARE + 1  # tokens of a stream, which is cut when it was measured; requests that take
 # all slots
 GAPS = 100  # of the stream, from when the prefix gives way
+POLL = 0.05  # seconds
 PATIENCE = 60.0
 
 Values = dict[str, dict[str, list[float]]]  # as in rows.py
@@ -111,27 +112,19 @@ async def stream_gaps(server: Server, prompts: Prompts) -> list[float]:
     """Milliseconds between the tokens of a stream, after short requests have had all slots, so that a long prompt that
     was in one of them gave way."""
     await client.chat(server.endpoint, body(server, prompts.words(WORDS), prompts))
-    began, enough, evicted = asyncio.Event(), asyncio.Event(), False
+    began = asyncio.Event()
     times: list[float] = []
-
-    def on_text() -> None:
-        began.set()
-        if evicted:
-            times.append(time.monotonic())
-        if len(times) > GAPS:
-            enough.set()
-
-    streaming = asyncio.create_task(
-        client.chat(server.endpoint, server.endpoint.chat_body(prompts.next(20), STREAM), on_text=on_text)
-    )
+    body_of_stream = server.endpoint.chat_body(prompts.next(20), STREAM)
+    streaming = asyncio.create_task(client.chat(server.endpoint, body_of_stream, on_text=began.set, times=times))
     await began.wait()
     for _ in range(EVICTING):
         await client.chat(server.endpoint, server.endpoint.chat_body(prompts.next(20), 1))
-    evicted = True
-    await asyncio.wait([streaming, asyncio.create_task(enough.wait())], return_when=asyncio.FIRST_COMPLETED)
-    assert not streaming.done(), "the stream has ended before it was measured"
+    before = len(times)
+    while len(times) <= before + GAPS:
+        await asyncio.sleep(POLL)
+        assert not streaming.done(), "the stream has ended before it was measured"
     streaming.cancel()
-    return [1000 * (after - before) for before, after in itertools.pairwise(times)]
+    return [1000 * (after - before) for before, after in itertools.pairwise(times[before:])]
 
 
 def steps(options: argparse.Namespace, seed: int, keeps: bool, engine: str = "llama") -> float:

@@ -50,6 +50,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure() -> None:
     fast.end()
     _data.cleanup()
+    if llama := sys.modules.get("llama_cpp._utils"):  # which never closes them: Python would warn of it at its end
+        llama.outnull_file.close()
+        llama.errnull_file.close()
 
 
 @pytest.hookimpl(wrapper=True)

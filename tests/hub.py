@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from running import until
+
 TOKEN = "hf_good"
 LARGE = (".gguf", ".safetensors", ".bin")
 BLOCK = 1024  # bytes of a body that are sent at a time
@@ -80,12 +82,19 @@ class LoopbackHub:
     cut: int | None = None  # the connection to the storage ends after so many bytes of each answer
     has_ranges: bool = True
     wrong: set[str] = field(default_factory=set)  # SHA-256 of files that come with another content
-    sent: int = 0  # bytes of large files
+    counted: int = 0  # bytes of large files that were sent
+    sending: int = 0  # answers with some that are under way
     # a test's own answers: gets each request, gives None where the hub is to answer as it does
     answer: Callable[[Request], Answer | None] = lambda _request: None
     url: str = ""
     storage: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def sent(self) -> int:
+        """Bytes of large files, once each answer that was begun has ended: a client may have all of it before."""
+        until(lambda: not self.sending)
+        return self.counted
 
     def blob(self, sha256: str) -> bytes | None:
         found = (
@@ -208,8 +217,17 @@ class _Storage(_Handler):
     def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
         if status not in (200, 206):
             return super()._send(status, headers, body)
+        with self.hub.lock:
+            self.hub.sending += 1
+        try:
+            self._send_large(status, {"Content-Length": str(len(body)), **headers}, body)
+        finally:
+            with self.hub.lock:
+                self.hub.sending -= 1
+
+    def _send_large(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         cut = self.hub.cut
@@ -217,7 +235,7 @@ class _Storage(_Handler):
         for start in range(0, len(body), BLOCK):
             self.wfile.write(body[start : start + BLOCK])
         with self.hub.lock:
-            self.hub.sent += len(body)
+            self.hub.counted += len(body)
         if cut is not None:
             self.close_connection = True
 

@@ -1,6 +1,7 @@
 """Real servers for tests: in this process on a thread of its own, or as a process of their own. Real sockets both."""
 
 import asyncio
+import inspect
 import logging
 import os
 import queue
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import fast
+import httpx
 import openai
 
 from nitro.config import ServeConfig
@@ -29,6 +31,9 @@ CEILING = 60.0  # seconds; a limit that only a hang reaches
 FAKE = "nitro.engines.backends.fake:FakeRunner"
 # Every client of httpx makes one, though no server here speaks TLS: it reads the certificates of all authorities.
 ssl.create_default_context = cache(ssl.create_default_context)
+# httpx waits for five seconds unless it is told otherwise: a machine that is busy may need more.
+for what in ("connect", "read", "write", "pool"):
+    setattr(inspect.signature(httpx.get).parameters["timeout"].default, what, CEILING)
 PIPES = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
 
 
@@ -99,6 +104,12 @@ class RunningServer:
     def log_line(self) -> str:
         """The next line of the request log, waited for."""
         return self.lines.get(timeout=CEILING)
+
+    def log_of(self, reply: httpx.Response) -> str:
+        """The line of the request that got this reply, waited for. What came before is passed over."""
+        while reply.headers["x-request-id"] not in (line := self.log_line()):
+            pass
+        return line
 
     def rows(self) -> list[list[int]]:
         """The sequence ids of every step so far."""

@@ -12,7 +12,7 @@ from typing import Any
 import fast
 import pytest
 from runners import Gate
-from running import CEILING, FAKE, RunningServer
+from running import CEILING, FAKE, RunningServer, wait_gone
 from test_batches import line, written
 
 from nitro.batch_client.progress import Progress, duration
@@ -65,10 +65,15 @@ def test_a_server_of_its_own_that_is_killed(tmp_path: Path) -> None:
     command = [*COMMAND, "run", str(file), str(out), "--model", gate.path]
     with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         gate.accept()
-        gate.step(200)
+        gate.step()
+        while not answers_kept(state):
+            gate.step()
+        (server,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        gone = os.pidfd_open(int(server))
         process.send_signal(signal.SIGKILL)
-        gate.open()
         process.communicate(timeout=CEILING)
+        wait_gone(gone)
+        gate.open()
     assert not out.exists()
     begun = answers_kept(state)
     assert 0 < begun < 400

@@ -3,6 +3,7 @@
 import io
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -265,8 +266,12 @@ def test_people_go_first(gated, gate):
     client = gated.client()
     begun = begin(client, [line(str(number)) for number in range(30)])
     gate.wait_inside()
-    gate.open()
-    client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hi"}])
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.chat.completions.create, model="m", messages=[{"role": "user", "content": "Hi"}])
+        open = gated.engine.generations.open
+        until(lambda: [each for each in list(open) if each.accepted.done() and each.share.tier != "flex"])
+        gate.open()
+        asked.result(CEILING)
     assert client.batches.retrieve(begun.id).request_counts.completed < 25
     assert ended(client, begun.id).request_counts.completed == 30
 

@@ -443,7 +443,8 @@ def test_a_second_signal_forces(gate: Gate) -> None:
         url = server.wait_ready()
         engine = os.pidfd_open(server.engine_pid())
         stream = say(sdk(url), "Hello", stream=True)
-        with raw_request(url, b"{", declared=100):
+        with raw_request(url, b"{", 100, "/v1/chat/completions", "Expect: 100-continue") as upload:
+            assert upload.recv(12) == b"HTTP/1.1 100"  # the server is at work on it
             gate.wait_inside()
             server.process.send_signal(signal.SIGINT)
             with pytest.raises(openai.APIError, match="stopping"):

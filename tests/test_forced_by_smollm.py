@@ -4,6 +4,7 @@ as it streams, and the arguments keep their schema. Which texts a grammar allows
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,8 +35,8 @@ TOOL = {
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[RunningServer]:
-    with RunningServer(ServeConfig(engine="llama", port=0, context=1024)) as server:
+def server(quick_smollm: Path) -> Iterator[RunningServer]:
+    with RunningServer(ServeConfig(engine="llama", model=str(quick_smollm), port=0, context=1024)) as server:
         yield server.ready()
 
 

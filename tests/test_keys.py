@@ -412,7 +412,8 @@ def test_two_keys_share_the_engine(serve: Callable[..., RunningServer], keys: Ke
         assert full.status_code == 429 and full.json()["error"]["code"] == "rate_limit_exceeded"
         gate.wait_inside()
         answer = pool.submit(light.post, CHAT, json={"messages": HELLO, "max_tokens": 3})
-        until(lambda: "key:light" in {each.share.user for each in list(server.engine.generations.open)})
+        open = server.engine.generations.open
+        until(lambda: [each for each in list(open) if each.accepted.done() and each.share.user == "key:light"])
         gate.let_go()
         steps = 0
         while not answer.done():

@@ -70,9 +70,9 @@ def test_a_closing_tag_in_an_argument_after_an_escape() -> None:
 
 @pytest.mark.parametrize("piece", ["[", '{"a":', '"a\\n', "1", '{"a":1},', '["\\u00e9",', "\\", '"', " ", "{"])
 def test_hostile_texts_take_linear_time(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         read_object('{"a": ' + piece * (10**6 // len(piece)))
     except (Malformed, ValueError):
         pass
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2

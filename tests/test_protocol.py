@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -12,7 +13,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 from runners import Gate
-from running import CEILING, RunningServer, server_process
+from running import CEILING, RunningServer, server_process, until
 
 GATED = "runners:GatedRunner"
 HOST = b"Host: localhost\r\n"
@@ -75,6 +76,11 @@ def connect() -> Iterator[Connect]:
             return client
 
         yield connect
+
+
+def read_by(server: RunningServer, connect: Connect) -> None:
+    """Return once the server has read what others have sent before: it reads in the order in which they came."""
+    assert connect(server, HEALTH.replace(HOST, HOST + LAST)).reply()[0] == 200
 
 
 def limit(server: RunningServer, **limits: float) -> None:
@@ -259,6 +265,7 @@ def test_another_protocol_is_offered(fake_server: RunningServer, connect: Connec
 def test_half_a_head(serve, connect: Connect, before: bytes) -> None:
     server = serve().ready()
     clients = [connect(server, before + half) for half in (b"GET /hea", HEALTH[:-1])]
+    read_by(server, connect)
     limit(server, head=0.0)
     for client in clients:
         if before:
@@ -385,9 +392,7 @@ def test_few_descriptors(tmp_path) -> None:
             stack.callback(Client(port, b"GET /").close)
         assert httpx.get(f"{url}/health", timeout=CEILING).status_code == 200
         os.kill(server.engine_pid(), signal.SIGKILL)
-        while httpx.get(f"{url}/health", timeout=CEILING).status_code == 200:
-            pass
-        while httpx.get(f"{url}/health", timeout=CEILING).status_code != 200:
-            pass
+        until(lambda: re.search(r"\nnitro_engine_restarts_total\S* 1\.0\n", httpx.get(f"{url}/metrics").text))
+        until(lambda: httpx.get(f"{url}/health").status_code == 200)
         reply = httpx.post(f"{url}/v1/chat/completions", content=CHAT, timeout=CEILING)
         assert reply.json()["choices"][0]["message"]["content"] == "?@"

@@ -172,10 +172,8 @@ def test_others_are_no_rerankers(fake_server: RunningServer) -> None:
 
 
 def test_the_log_and_the_metrics(ask: Ask, server: RunningServer) -> None:
-    while not server.lines.empty():
-        server.lines.get()
-    ask(query="ab", documents=["c", "de"])
-    assert "inputs=2 prompt=15" in server.log_line()
+    reply = ask(query="ab", documents=["c", "de"])
+    assert "inputs=2 prompt=15" in server.log_of(reply)
     assert 'nitro_embedded_inputs_total{model="ranks"}' in httpx.get(f"{server.url}/metrics").text
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx2
+import httpx
 import openai
 import pytest
 from rpc_workers import WorkerProcess, worker
@@ -48,7 +48,7 @@ def test_the_logits_are_those_of_one_machine(server: RunningServer) -> None:
 
 def test_where_the_layers_lie(server: RunningServer, workers: list[WorkerProcess]) -> None:
     info = server.engine.info
-    assert info.workers == httpx2.get(f"{server.url}/health").json()["workers"]
+    assert info.workers == httpx.get(f"{server.url}/health").json()["workers"]
     assert set(info.workers) == {each.name for each in workers}
     assert sum(info.workers.values()) == 31 and min(info.workers.values()) >= 15
     assert all(f"on {each.name}" in info.layers and each.name in info.kv_place for each in workers)

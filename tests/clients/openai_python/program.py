@@ -42,9 +42,14 @@ ASKED = [{"role": "user", "content": says(CALL) + "What is the weather in Oslo?"
 
 @step("an answer", "scripted", "llama", "mlx")
 def an_answer() -> None:
-    reply = client.chat.completions.create(model=model, messages=CAPITAL, max_tokens=16, temperature=0)
-    assert "Paris" in reply.choices[0].message.content, reply
-    assert reply.model == model and reply.usage.total_tokens > reply.usage.prompt_tokens > 0
+    options = {"messages": CAPITAL, "max_tokens": 16, "logprobs": True, "top_logprobs": 1}
+    for sampling in ({"temperature": 0}, {"temperature": 1, "top_p": 0.01}):  # both leave the likeliest token alone
+        reply = client.chat.completions.create(model=model, **options, **sampling)
+        (choice,) = reply.choices
+        assert "Paris" in choice.message.content, reply
+        likeliest = [each.token == each.top_logprobs[0].token for each in choice.logprobs.content]
+        assert all(likeliest) or os.environ["NITRO_SERVER"] == "scripted", choice.logprobs
+        assert reply.model == model and reply.usage.total_tokens > reply.usage.prompt_tokens > 0
 
 
 @step("a stream", "scripted", "llama", "mlx")
