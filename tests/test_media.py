@@ -1,5 +1,6 @@
 """Images and sounds on their way to the engine: what stands for them, who encodes them, and where chunks may end."""
 
+import weakref
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -48,6 +49,10 @@ class Encoder:
     def encode(self, run: MediaRun) -> Any:
         self.encoded.append(run.tokens)
         return np.zeros((run.tokens, 4), np.float32)
+
+
+class Source:
+    """A decoded medium."""
 
 
 def seeing(atomic: bool = True, context: int = 256) -> FakeRunner:
@@ -213,6 +218,26 @@ def test_a_prompt_that_is_too_long_is_not_encoded() -> None:
         run(Preparation(runner), 1, ["ab", 0, "c"], [picture(b"p" * 40)])
     assert answer(error) == messages.TooLong(1, 45, 32)
     assert not runner.media.encoded
+
+
+def test_no_more_is_held_decoded_than_goes_into_the_context() -> None:
+    """Many sounds in a small body are gigabytes of samples."""
+    runner = seeing(context=32)
+    made: list[weakref.ref[Source]] = []
+    most = 0
+
+    def pieces(media: Media) -> list[list[int] | MediaRun]:
+        nonlocal most
+        source = Source()
+        made.append(weakref.ref(source))
+        most = max(most, sum(each() is not None for each in made))
+        return [MediaRun(12, 12, False, source)]
+
+    runner.media.pieces = pieces
+    with pytest.raises(Rejection) as error:
+        run(Preparation(runner), 1, [*range(20), "a"], [picture(bytes([i])) for i in range(20)])
+    assert answer(error) == messages.TooLong(1, 241, 32)
+    assert most == 3  # two go into it
 
 
 @pytest.mark.parametrize(

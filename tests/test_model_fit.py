@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 from running import RunningServer
 
+from nitro.checkpoints import text_settings
 from nitro.config import ServeConfig
 from nitro.engines.options import EngineOptions
 from nitro.engines.types import EngineSpec
@@ -157,6 +158,39 @@ def test_a_configuration() -> None:
     kinds = ["sliding_attention", "full_attention"] * 15
     found = kv_shape.of_config({"text_config": {**config, "layer_types": kinds, "sliding_window": 128}})
     assert found == KVShape(2880, 2880, 2880, 2880, 128)
+
+
+@pytest.mark.parametrize(
+    "model_type, text, expected",
+    [
+        ("qwen2_audio", {"model_type": "qwen2", "sliding_window": 32768, "vocab_size": 156032}, KVShape(2**17, 2**17)),
+        ("qwen2_audio", {"vocab_size": 156032}, KVShape(2**17, 2**17)),
+        ("llava", {"model_type": "llama", "vocab_size": 32064}, KVShape(2**17, 2**17)),
+        (
+            "gemma3",
+            {"model_type": "gemma3_text", "hidden_size": 2560, "num_hidden_layers": 34, "sliding_window": 1024},
+            KVShape(5 * 1024, 5 * 1024, 29 * 1024, 29 * 1024, 1024),
+        ),
+    ],
+)
+def test_a_configuration_that_is_silent(model_type: str, text: dict[str, Any], expected: KVShape) -> None:
+    """As the Hub has Qwen2-Audio-7B, LLaVA 1.5 and Gemma 3 4B."""
+    assert kv_shape.of_config({"model_type": model_type, "text_config": text}) == expected
+
+
+def test_what_a_configuration_leaves_out_is_what_transformers_takes() -> None:
+    kinds = pytest.importorskip("transformers").CONFIG_MAPPING
+    for kind, known in text_settings.DEFAULTS.items():
+        taken = kinds[kind]()
+        assert known == {name: getattr(taken, name, None) or getattr(taken, f"_{name}") for name in known}
+    for whole, kind in text_settings.TEXTS.items():
+        assert kinds[whole]().text_config.model_type == kind
+
+
+def test_a_pattern_without_a_window() -> None:
+    config = {"num_hidden_layers": 4, "hidden_size": 64, "num_attention_heads": 1, "sliding_window_pattern": 4}
+    assert kv_shape.of_config(config) == KVShape(256, 256)
+    assert kv_shape.of_config({**config, "sliding_window": 8}) == KVShape(64, 64, 192, 192, 8)
 
 
 # The memory

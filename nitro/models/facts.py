@@ -2,12 +2,13 @@
 
 import stat
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
-from nitro.checkpoints import encoders, sentence_files
+from nitro.checkpoints import encoders, sentence_files, text_settings
 from nitro.checkpoints import files as texts
 from nitro.errors import one_line
 from nitro.gguf import embedding, header, reranking, split_files
@@ -159,8 +160,7 @@ def _of_folder(folder: Path) -> Facts:
     if problem := files.problem_with(folder):
         return Facts(format="mlx", problem=problem)
     config = _json(folder / "config.json")
-    inner = config.get("text_config")
-    text = {**config, **inner} if isinstance(inner, dict) else config
+    text = text_settings.read(config)
     weights = sorted([*folder.glob("*.safetensors")]) or sorted(folder.glob("*.bin"))
     encoder, ranks = encoders.is_encoder(config), encoders.is_cross_encoder(config)
     size, created = _on_disk([file for file in folder.iterdir() if file.is_file()])
@@ -225,7 +225,7 @@ def _fault(folder: Path, config: dict[str, Any], weights: list[Path]) -> str | N
     return None
 
 
-def _positive(config: dict[str, Any], *keys: str) -> int:
+def _positive(config: Mapping[str, Any], *keys: str) -> int:
     values = (config.get(key) for key in keys)
     return next((value for value in values if isinstance(value, int) and 0 < value < 2**31), 0)
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from nitro.checkpoints import text_settings
+
 # Bytes of 32 numbers in the KV cache, by --cache-type-k and --cache-type-v (GGML_QUANT_SIZES)
 CACHE_TYPES = {
     **{"f32": 128, "f16": 64, "bf16": 64, "q8_0": 34, "q5_1": 24, "q5_0": 22, "q4_1": 20, "q4_0": 18, "iq4_nl": 18},
@@ -71,8 +73,7 @@ def of_gguf(metadata: Mapping[str, Any]) -> KVShape:
 
 def of_config(config: Mapping[str, Any]) -> KVShape:
     """From the config.json of a folder, as transformers and mlx-lm read it."""
-    inner = config.get("text_config")
-    text = {**config, **inner} if isinstance(inner, dict) else config
+    text = text_settings.read(config)
 
     def number(*keys: str) -> int:
         values = (text.get(key) for key in keys)
@@ -85,7 +86,12 @@ def of_config(config: Mapping[str, Any]) -> KVShape:
     if rank := number("kv_lora_rank"):  # the latent vector, and the part with positions, as mlx-lm keeps them
         return KVShape(layers * (rank + number("qk_rope_head_dim")), 0)
     kinds = text.get("layer_types")
-    kinds = kinds[:layers] if isinstance(kinds, list) and kinds else ["full_attention"] * layers
+    if isinstance(kinds, list) and kinds:
+        kinds = kinds[:layers]
+    else:
+        pattern = number("sliding_window_pattern", "_sliding_window_pattern") if number("sliding_window") else 0
+        period = pattern or 1  # of so many layers the last sees all
+        kinds = ["full_attention" if n % period == period - 1 else "sliding_attention" for n in range(layers)]
     full, windowed = kinds.count("full_attention"), kinds.count("sliding_attention") + kinds.count("chunked_attention")
     each = kv_heads * head
     window = number("sliding_window") if windowed else 0

@@ -129,8 +129,8 @@ class GenerationService:
         return await ask(await reading)
 
     async def _asked(self, raw: RawRequest, body: list[bytes], principal: Principal) -> Asked:
-        """Which model it wants, and whether as a stream. That is read only where a name may mean one model or another,
-        or somebody may not use all of them, or the request has to wait."""
+        """Which model it wants, for which tier, and whether as a stream. That is read only where a name may mean one
+        model or another, or somebody may not use all of them, or the request has to wait."""
         if raw.asked:
             return raw.asked
         if raw.namer and (self.may_wait or principal.rights.models is not None):

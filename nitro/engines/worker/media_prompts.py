@@ -35,7 +35,8 @@ class MediaTokens:
     runs: dict[int, EncodedRun] = field(default_factory=dict)  # those that are encoded, by id
     counts: Counter[MediaKind] = field(default_factory=Counter)
     parts: dict[int, Parts] = field(default_factory=dict)  # of each medium, by its place in the work
-    sources: dict[bytes, list[MediaRun]] = field(default_factory=dict)  # by digest: of those that were read just now
+    # by digest: of those that were read just now, as far as they go into the context
+    sources: dict[bytes, list[MediaRun]] = field(default_factory=dict)
 
 
 class MediaPrompts:
@@ -64,6 +65,8 @@ class MediaPrompts:
             ids = _ids(found.parts[piece])
             found.tokens += ids
             found.counts[medium.kind] += len(ids)
+            if len(found.tokens) > self._info.context:  # none of it will be encoded
+                found.sources.clear()
         return found
 
     def beginning(self, found: MediaTokens, pieces: Iterable[Piece]) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from nitro.checkpoints.text_settings import DEFAULTS
 from nitro.engines.backends.mlx.towers.family import (
     Arrays,
     Family,
@@ -20,10 +21,8 @@ from nitro.engines.backends.mlx.towers.family import (
 )
 
 FEWEST = 3  # spectra: what is shorter would be no row, and is heard with the silence behind it
-# What transformers takes where a configuration is silent, as that of the Hub's Qwen2-Audio-7B is (Qwen2Config)
-TEXT = {"hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32, "num_attention_heads": 32}
-TEXT |= {"num_key_value_heads": 32, "max_position_embeddings": 32768, "vocab_size": 151936}
-QWEN2 = {**TEXT, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "model_type": "qwen2"}
+# Where a configuration is silent, as that of the Hub's Qwen2-Audio-7B is
+QWEN2 = {**DEFAULTS["qwen2"], "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "model_type": "qwen2"}
 
 
 def _settings(config: Settings) -> Settings:
