@@ -27,13 +27,22 @@ PAUSE = 0.05  # seconds between two looks
 BEAT = 0.05  # seconds between two Alive
 
 
-def test_a_rank_lives_while_mlx_lets_no_thread_run(model: Path) -> None:
-    """Rank 0 is played here, and is where no other rank finds it: MLX looks for it, with Python's lock in its hand."""
+PATIENT = """
+import faulthandler
+
+ends = faulthandler.dump_traceback_later
+faulthandler.dump_traceback_later = lambda seconds, **how: ends(600, **how)
+"""
+
+
+def test_a_rank_lives_while_mlx_lets_no_thread_run(model: Path, tmp_path: Path) -> None:
+    """Rank 0 is played here, and is where no other rank finds it: MLX looks for it, with Python's lock in its hand, for
+    as long as it may."""
     pytest.importorskip("mlx.core")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(CEILING)
         errand = wire.Errand(1, HERE.ips, *listener.getsockname(), "secret")
-        with starting.start(HERE, errand, {}) as process:
+        with starting.start(HERE, errand, _customized(tmp_path, PATIENT)) as process:
             try:
                 (beats, _), (link, _) = listener.accept(), listener.accept()
                 with beats, link:
@@ -47,6 +56,12 @@ def test_a_rank_lives_while_mlx_lets_no_thread_run(model: Path) -> None:
                     until(lambda: pulse.heard(beats))
             finally:
                 process.kill()
+
+
+def _customized(folder: Path, code: str) -> dict[str, str]:
+    """The environment of a process that runs this first."""
+    (folder / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))}
 
 
 def _until_it_looks_for_others(model: Path, beats: socket.socket, link: socket.socket) -> None:
@@ -94,12 +109,11 @@ def test_a_rank_that_begins_slowly_connects_when_it_can_say_who_it_is(tmp_path: 
     pytest.importorskip("mlx.core")
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    (tmp_path / "sitecustomize.py").write_text(SLOW.format(fifo=str(fifo)))
-    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    customized = _customized(tmp_path, SLOW.format(fifo=str(fifo)))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(CEILING)
         errand = wire.Errand(1, HERE.ips, *listener.getsockname(), "secret")
-        with starting.start(HERE, errand, {"PYTHONPATH": path}) as process:
+        with starting.start(HERE, errand, customized) as process:
             try:
                 with listener.accept()[0]:
                     reading = _reader_of(fifo)
